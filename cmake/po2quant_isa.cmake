@@ -1,0 +1,60 @@
+# The instruction sets that tests and benchmarks are built for, and the flags of each: the one table of flags.
+# Their order is that of po2quant::arch; names are those of its tags.
+
+# g++ 12 miscompiles copies of small structs that it vectorizes with 512 bits by itself; intrinsics are not touched.
+set(po2quant_avx512bw_flags -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl
+    $<$<CXX_COMPILER_ID:GNU>:-mprefer-vector-width=256>)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(po2quant_isas generic sse2 sse4_1 avx2 avx_vnni avx512bw avx512_vnni)
+  set(po2quant_flags_generic -DPO2QUANT_PORTABLE)
+  set(po2quant_flags_sse2 -msse2)
+  set(po2quant_flags_sse4_1 -msse4.1)
+  set(po2quant_flags_avx2 -mavx2)
+  set(po2quant_flags_avx_vnni -mavx2 -mavxvnni)
+  set(po2quant_flags_avx512bw ${po2quant_avx512bw_flags})
+  set(po2quant_flags_avx512_vnni ${po2quant_avx512bw_flags} -mavx512vnni)
+else()
+  set(po2quant_isas generic)
+  set(po2quant_flags_generic "")
+endif()
+set(PO2QUANT_ISAS "${po2quant_isas}" CACHE STRING "Instruction sets that tests are built for")
+list(REMOVE_DUPLICATES PO2QUANT_ISAS)
+
+# Warnings for our own targets. g++ 12 takes the undefined operands of AVX-512 intrinsics for uninitialized variables, and
+# sums of std::string for overlapping copies (its bug 105651).
+add_library(po2quant_warnings INTERFACE)
+target_compile_options(po2quant_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow
+                       $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-uninitialized -Wno-restrict -Wno-psabi>)
+
+# po2quant_add_isa_tests(NAME <name> SOURCES <source> … [LIBRARIES <target> …])
+# One executable and one test per instruction set, <name>_<isa>. Each is wholly compiled for its set, so nothing in it can
+# run on a CPU without it; the launcher starts it, or skips it with a message.
+function(po2quant_add_isa_tests)
+  cmake_parse_arguments(arg "" "NAME" "SOURCES;LIBRARIES" ${ARGN})
+  foreach(isa IN LISTS PO2QUANT_ISAS)
+    set(target ${arg_NAME}_${isa})
+    add_executable(${target} ${arg_SOURCES})
+    target_compile_options(${target} PRIVATE ${po2quant_flags_${isa}})
+    target_link_libraries(${target} PRIVATE po2quant::po2quant po2quant_warnings po2quant_catch Threads::Threads
+                                            ${arg_LIBRARIES})
+    if(OpenMP_CXX_FOUND)
+      target_link_libraries(${target} PRIVATE OpenMP::OpenMP_CXX)
+    endif()
+    add_test(NAME ${arg_NAME}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:${target}>)
+    set_tests_properties(${arg_NAME}/${isa} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3600)
+  endforeach()
+endfunction()
+
+# po2quant_add_isa_objects(TARGET <target> SOURCES <source> …)
+# Compiles the sources once per instruction set, with PO2QUANT_ISA set to its name, and links all into one target.
+function(po2quant_add_isa_objects)
+  cmake_parse_arguments(arg "" "TARGET" "SOURCES" ${ARGN})
+  foreach(isa IN LISTS po2quant_isas)
+    set(objects ${arg_TARGET}_objects_${isa})
+    add_library(${objects} OBJECT ${arg_SOURCES})
+    target_compile_options(${objects} PRIVATE ${po2quant_flags_${isa}})
+    target_compile_definitions(${objects} PRIVATE PO2QUANT_ISA=${isa})
+    target_link_libraries(${objects} PRIVATE po2quant::po2quant po2quant_warnings)
+    target_sources(${arg_TARGET} PRIVATE $<TARGET_OBJECTS:${objects}>)
+  endforeach()
+endfunction()
