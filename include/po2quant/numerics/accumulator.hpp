@@ -1,0 +1,63 @@
+#pragma once
+/// The integers between a sum of products and its output code: bias, shift, clamp, and the proof that int32 holds them.
+#include <cstdint>
+
+#include <po2quant/numerics/format.hpp>
+#include <po2quant/numerics/saturate.hpp>
+
+namespace po2quant {
+
+/// What is applied to the output, before it is quantized; a clamp of codes afterwards is the same because 0 is on the
+/// grid and rounding is monotone.
+enum class activation : std::uint8_t { none, relu, relu6 };
+
+/// Inclusive limits of output codes.
+struct code_range {
+    int low;
+    int high;
+    friend constexpr bool operator==(const code_range&, const code_range&) = default;
+};
+
+/// The output codes that an activation leaves: 6 in units of 2^exponent, rounded as the outputs are.
+PO2Q_INLINE constexpr code_range clamp_range(activation a, integer_format format, int exponent, rounding mode) {
+    code_range range{format.qmin(), format.qmax()};
+    if (a != activation::none && range.low < 0) range.low = 0;
+    if (a == activation::relu6) {
+        const std::int32_t six = shift_right(6, exponent, mode == rounding::stochastic ? rounding::half_up : mode);
+        if (six < range.high) range.high = six;
+    }
+    return range;
+}
+
+/// A bias code of exponent e_b on the accumulator's grid e_acc: shifted left, or right with floor. The floor is exact
+/// for the output: floor((n + f) / 2^s) = floor(n / 2^s) for integers n, s >= 1 and 0 <= f < 1 (half_up, floor).
+/// 64 bits wide, so that the caller sees what does not fit. Every difference of exponents is defined.
+PO2Q_INLINE constexpr std::int64_t align_bias(std::int32_t bias, int bias_exponent, int accumulator_exponent) {
+    const std::int64_t shift = std::int64_t{bias_exponent} - accumulator_exponent;
+    if (shift <= 0) return shift_right_floor(bias, shift < -31 ? 31 : static_cast<int>(-shift));
+    // 32, not 31: −1 * 2^31 would look as if it fitted.
+    return bias * (std::int64_t{1} << (shift > 32 ? 32 : shift));
+}
+
+/// y = clamp(round(accumulator / 2^shift), low, high).
+PO2Q_INLINE constexpr std::int32_t requantize(std::int32_t accumulator, int shift, rounding mode, code_range range) {
+    return clamp<std::int32_t>(shift_right(accumulator, shift, mode), range.low, range.high);
+}
+
+/// The extreme values of a sum of products over every input of the format: interval arithmetic in integers.
+/// Padding and any order of summation stay inside, since 0 is an input of every format and each term's interval holds
+/// 0.
+struct accumulator_bounds {
+    std::int64_t low = 0;
+    std::int64_t high = 0;
+
+    constexpr void add_product(std::int32_t weight, integer_format input) {
+        const std::int64_t a = std::int64_t{weight} * input.qmin();
+        const std::int64_t b = std::int64_t{weight} * input.qmax();
+        low += a < b ? a : b;
+        high += a < b ? b : a;
+    }
+    constexpr std::int64_t magnitude() const { return -low > high ? -low : high; }
+};
+
+}  // namespace po2quant
