@@ -1,0 +1,112 @@
+#pragma once
+/// Instruction sets as tags. Each names xsimd's architecture for floats and, by its type, selects our integer
+/// primitives; xsimd 8 has no tags for the int8 dot products, so the int8 level is ours. A tag derives from the one it
+/// extends: whatever is not specialised for it falls back to that one.
+///
+///   generic ← sse2 ← sse4_1 ← avx2 ← avx512bw ← avx512_vnni
+///                             avx2 ← avx_vnni
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
+#include <type_traits>
+
+#include <po2quant/config.hpp>
+#include <po2quant/simd/xsimd.hpp>
+
+namespace po2quant {
+namespace arch {
+
+/// Whatever the compiler's baseline is, in portable C++ for integers; floats as xsimd has them: SSE2 on x86-64, NEON on
+/// AArch64.
+struct generic {
+    static constexpr const char* name = "generic";
+#if defined(__x86_64__) || defined(__i386__)
+    using xsimd_arch = xsimd::sse2;
+#else
+    using xsimd_arch = xsimd::default_arch;
+#endif
+};
+
+#if defined(__x86_64__) || defined(__i386__)
+/// What every x86-64 CPU has.
+struct sse2 : generic {
+    static constexpr const char* name = "sse2";
+};
+
+struct sse4_1 : sse2 {
+    static constexpr const char* name = "sse4_1";
+    using xsimd_arch = xsimd::sse4_1;
+};
+
+struct avx2 : sse4_1 {
+    static constexpr const char* name = "avx2";
+    using xsimd_arch = xsimd::avx2;
+};
+
+/// AVX2 with VNNI in 256 bits: four int8 products summed into an int32 lane by one instruction. Client CPUs since 2021.
+struct avx_vnni : avx2 {
+    static constexpr const char* name = "avx_vnni";
+};
+
+/// AVX-512 F, CD, DQ, BW and VL, as every server since Skylake has them (x86-64-v4).
+struct avx512bw : avx2 {
+    static constexpr const char* name = "avx512bw";
+    using xsimd_arch = xsimd::avx512bw;
+};
+
+/// The same with VNNI: four int8 products summed into an int32 lane by one instruction.
+struct avx512_vnni : avx512bw {
+    static constexpr const char* name = "avx512_vnni";
+};
+#endif
+
+}  // namespace arch
+
+/// Arch is Base or extends it. Never compare tags for equality: a new tag would silently miss the branch.
+template <class Base, class Arch>
+inline constexpr bool is_at_least = std::is_base_of_v<Base, Arch>;
+
+/// The best instruction set that the compiler's flags allow. PO2QUANT_PORTABLE chooses generic whatever they are.
+#if defined(PO2QUANT_PORTABLE)
+using default_arch = arch::generic;
+#elif defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+using default_arch = arch::avx512_vnni;
+#elif defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+using default_arch = arch::avx512bw;
+#elif defined(__AVXVNNI__) && defined(__AVX2__)
+using default_arch = arch::avx_vnni;
+#elif defined(__AVX2__)
+using default_arch = arch::avx2;
+#elif defined(__SSE4_1__)
+using default_arch = arch::sse4_1;
+#elif defined(__SSE2__)
+using default_arch = arch::sse2;
+#else
+using default_arch = arch::generic;
+#endif
+
+/// Whether the CPU that runs this can run kernels of an instruction set, asked for by name; false for unknown names.
+inline bool cpu_supports(const char* name) {
+    const auto is = [name](const char* other) { return __builtin_strcmp(name, other) == 0; };
+    if (is("generic")) return true;
+#if defined(__x86_64__) || defined(__i386__)
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512vl");
+    if (is("sse2")) return __builtin_cpu_supports("sse2");
+    if (is("sse4_1")) return __builtin_cpu_supports("sse4.1");
+    if (is("avx_vnni")) {
+        unsigned eax = 0;
+        unsigned ebx = 0;
+        unsigned ecx = 0;
+        unsigned edx = 0;
+        return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
+    }
+    if (is("avx2")) return __builtin_cpu_supports("avx2");
+    if (is("avx512bw")) return avx512;
+    if (is("avx512_vnni")) return avx512 && __builtin_cpu_supports("avx512vnni");
+#endif
+    return false;
+}
+
+}  // namespace po2quant

@@ -1,0 +1,108 @@
+#pragma once
+/// Steps of depthwise convolution, channels in lanes: neighbouring taps of a channel are brought side by side into its
+/// int32 lane, so that one instruction multiplies and sums them.
+///
+///   tap t     a0 a1 a2 a3 …        interleaved    a0 b0 a1 b1 …        multiplied and summed    a0·w0 + b0·v0, …
+///   tap t+1   b0 b1 b2 b3 …
+#include <algorithm>
+#include <cstring>
+
+#include <po2quant/simd/integer.hpp>
+
+namespace po2quant::simd {
+
+/// By pairs of taps, widened to int16: one product fits int16 (2^14), two need not (2^15), their sum is int32.
+///
+///   channels   `vectors`·lanes codes of one tap, widened
+///   pairs      one register of int32 lanes, each with `taps` codes of its channel
+template <class Arch>
+struct depthwise_steps {
+    using ops = integer<Arch>;
+    using reg = typename ops::reg;
+    using channels = typename ops::words;
+    using lane_taps = typename ops::words;
+
+    static constexpr int taps = 2;     ///< taps in a lane
+    static constexpr int vectors = 2;  ///< registers of int32 lanes that one register of channels spreads over
+    static constexpr int lanes = vectors * ops::lanes;
+    static constexpr int input_offset = 0;
+    /// Weights stay in registers while they fit beside sums and inputs.
+    static constexpr int weight_registers = ops::registers - 16;
+
+    /// Lanes [begin, end) of a vector at the border of a row.
+    struct part {
+        int begin;
+        int end;
+    };
+    static PO2Q_INLINE part part_of(std::int64_t begin, std::int64_t end) {
+        return {static_cast<int>(begin), static_cast<int>(end)};
+    }
+    static PO2Q_INLINE channels load(const std::int8_t* p) { return ops::widen(p); }
+    /// Reads the part's codes only; the others are 0.
+    static PO2Q_INLINE channels load(const std::int8_t* p, part k) {
+        if (k.begin == 0 && k.end == lanes) return ops::widen(p);
+        std::int8_t codes[lanes] = {};
+        for (int i = k.begin; i < k.end; ++i) codes[i] = p[i];
+        return ops::widen(codes);
+    }
+    static PO2Q_INLINE void interleave(const channels (&x)[taps], lane_taps (&out)[vectors]) {
+        out[0] = ops::interleave_low(x[0], x[1]);
+        out[1] = ops::interleave_high(x[0], x[1]);
+    }
+    static PO2Q_INLINE lane_taps load_weights(const std::int32_t* p) {
+        return ops::load_words(reinterpret_cast<const std::int16_t*>(p));
+    }
+    /// acc + Σ_k (x[lane][k] + input_offset) * w[lane][k]
+    static PO2Q_INLINE reg dot(reg acc, lane_taps x, lane_taps w) { return ops::multiply_add(acc, x, w); }
+    static PO2Q_INLINE reg dot(reg acc, lane_taps x, const std::int32_t* w) { return dot(acc, x, load_weights(w)); }
+};
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+/// By four taps as bytes, offset by 128 as vpdpbusd wants them.
+template <>
+struct depthwise_steps<arch::avx512_vnni> {
+    using ops = integer<arch::avx512_vnni>;
+    using reg = __m512i;
+    using channels = __m512i;
+    using lane_taps = __m512i;
+
+    static constexpr int taps = 4;
+    static constexpr int vectors = 4;
+    static constexpr int lanes = 64;
+    static constexpr int input_offset = 128;
+    static constexpr int weight_registers = 12;
+
+    using part = __mmask64;
+    static PO2Q_INLINE part part_of(std::int64_t begin, std::int64_t end) {
+        return begin >= end ? 0 : (~std::uint64_t{0} << begin) & (~std::uint64_t{0} >> (64 - end));
+    }
+    static PO2Q_INLINE channels offset(__m512i codes) {
+        return _mm512_xor_si512(codes, _mm512_set1_epi8(static_cast<char>(0x80)));
+    }
+    static PO2Q_INLINE channels load(const std::int8_t* p) { return offset(_mm512_loadu_si512(p)); }
+    static PO2Q_INLINE channels load(const std::int8_t* p, part k) { return offset(_mm512_maskz_loadu_epi8(k, p)); }
+    static PO2Q_INLINE void interleave(const channels (&x)[taps], lane_taps (&out)[vectors]) {
+        const __m512i low = _mm512_unpacklo_epi8(x[0], x[1]);
+        const __m512i low_rest = _mm512_unpacklo_epi8(x[2], x[3]);
+        out[0] = _mm512_unpacklo_epi16(low, low_rest);
+        out[1] = _mm512_unpackhi_epi16(low, low_rest);
+        const __m512i high = _mm512_unpackhi_epi8(x[0], x[1]);
+        const __m512i high_rest = _mm512_unpackhi_epi8(x[2], x[3]);
+        out[2] = _mm512_unpacklo_epi16(high, high_rest);
+        out[3] = _mm512_unpackhi_epi16(high, high_rest);
+    }
+    static PO2Q_INLINE lane_taps load_weights(const std::int32_t* p) { return _mm512_loadu_si512(p); }
+    static PO2Q_INLINE reg dot(reg acc, lane_taps x, lane_taps w) { return ops::dot_bytes(acc, x, w); }
+    static PO2Q_INLINE reg dot(reg acc, lane_taps x, const std::int32_t* w) {
+#if defined(__clang__)
+        return dot(acc, x, load_weights(w));
+#else
+        // As dot_bytes, with the load in it.
+        asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "m"(*reinterpret_cast<const __m512i_u*>(w)));
+        return acc;
+#endif
+    }
+};
+#endif
+
+}  // namespace po2quant::simd

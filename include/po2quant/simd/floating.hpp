@@ -1,0 +1,275 @@
+#pragma once
+/// The rules of numerics/ on float batches, the same bits in every lane, and the loads and stores xsimd lacks or does
+/// slowly: part of a vector, and integer codes of 1 or 2 bytes.
+///
+/// xsimd's min, max and conversions treat NaN and out-of-range values differently from one instruction set and version
+/// to the next, so everything here is clamped with NaN resolved before a conversion, and nothing uses fma.
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+#include <po2quant/numerics/rounding.hpp>
+#include <po2quant/simd/arch.hpp>
+
+namespace po2quant::simd {
+
+// ---- clamp ----------------------------------------------------------------------------------------------------------
+
+#if defined(__x86_64__) || defined(__i386__)
+// minps and maxps return their second operand when either is NaN; with v second, NaN passes for free.
+PO2Q_INLINE __m128 clamp_register(__m128 v, __m128 low, __m128 high) { return _mm_min_ps(high, _mm_max_ps(low, v)); }
+#if defined(__AVX__)
+PO2Q_INLINE __m256 clamp_register(__m256 v, __m256 low, __m256 high) {
+    return _mm256_min_ps(high, _mm256_max_ps(low, v));
+}
+#endif
+#if defined(__AVX512F__)
+PO2Q_INLINE __m512 clamp_register(__m512 v, __m512 low, __m512 high) {
+    return _mm512_min_ps(high, _mm512_max_ps(low, v));
+}
+#endif
+#endif
+
+/// v held inside [low, high]; NaN stays NaN.
+template <class A>
+PO2Q_INLINE xsimd::batch<float, A> clamp(const xsimd::batch<float, A>& v, const xsimd::batch<float, A>& low,
+                                         const xsimd::batch<float, A>& high) {
+#if defined(__x86_64__) || defined(__i386__)
+    return xsimd::batch<float, A>(clamp_register(v, low, high));
+#else
+    return xsimd::select(v != v, v, xsimd::min(xsimd::max(v, low), high));
+#endif
+}
+
+// ---- rounding -------------------------------------------------------------------------------------------------------
+
+/// random_bits for consecutive elements, whose low halves of the index are given.
+template <class A>
+PO2Q_INLINE xsimd::batch<std::uint32_t, A> mix_bits(xsimd::batch<std::uint32_t, A> x) {
+    using batch = xsimd::batch<std::uint32_t, A>;
+    x = x ^ (x >> 16);
+    x = x * batch(0x7feb352dU);
+    x = x ^ (x >> 15);
+    x = x * batch(0x846ca68bU);
+    return x ^ (x >> 16);
+}
+
+/// SSE2 has no instruction that rounds; xsimd's way around takes ten.
+template <class A>
+inline constexpr bool rounds_by_sums =
+#if defined(__x86_64__) || defined(__i386__)
+    std::is_base_of_v<xsimd::sse2, A> && !std::is_base_of_v<xsimd::sse4_1, A>;
+#else
+    false;
+#endif
+
+/// The integer next to v, ties to even, as a float. Requires |v| < 2^22 or NaN. The sum's own rounding does it, since
+/// floats in [2^23, 2^24) are exactly the integers.
+template <class A>
+PO2Q_INLINE xsimd::batch<float, A> nearest_even(const xsimd::batch<float, A>& v) {
+    const xsimd::batch<float, A> magic(0x1.8p23F);
+    return (v + magic) - magic;
+}
+
+/// The integer at or below v, as a float. Requires |v| < 2^22 or NaN (NaN gives NaN); the sign of a 0 is any.
+template <class A>
+PO2Q_INLINE xsimd::batch<float, A> floor(const xsimd::batch<float, A>& v) {
+    if constexpr (rounds_by_sums<A>) {
+        using batch = xsimd::batch<float, A>;
+        const batch near = nearest_even(v);
+        return near - xsimd::select(near > v, batch(1.0F), batch(0.0F));
+    } else {
+        return xsimd::floor(v);
+    }
+}
+
+/// The integers next to v by Mode, as floats.
+/// Requires |v| < 2^22 or NaN (NaN gives NaN). `random` is read by stochastic only.
+template <rounding Mode, class A>
+PO2Q_INLINE xsimd::batch<float, A> round(const xsimd::batch<float, A>& v,
+                                         const xsimd::batch<std::uint32_t, A>& random) {
+    using batch = xsimd::batch<float, A>;
+    [[maybe_unused]] const batch one(1.0F);
+    [[maybe_unused]] const batch zero(0.0F);
+    if constexpr (Mode == rounding::half_even) {
+        return nearest_even(v);
+    } else if constexpr (Mode == rounding::half_up && rounds_by_sums<A>) {
+        // The rest is exact; only ties that went down to an even integer go up instead.
+        const batch near = nearest_even(v);
+        return near + xsimd::select(v - near >= batch(0.5F), one, zero);
+    } else if constexpr (Mode == rounding::half_up) {
+        // floor(2v) and its half are exact, hence so is the floor of the sum: floor((floor(2v) + 1) / 2).
+        const batch half(0.5F);
+        return simd::floor(simd::floor(v + v) * half + half);
+    } else if constexpr (Mode == rounding::half_away) {
+        // half_up of the magnitude; v − floor(v) would round −0.49999997 onto the tie.
+        const batch half(0.5F);
+        const batch magnitude = xsimd::abs(v);
+        const batch rounded = simd::floor(simd::floor(magnitude + magnitude) * half + half);
+        return rounded | (v & batch(-0.0F));  // the sign of v, of NaN too; −0 where a negative v rounds to 0
+    } else {
+        const batch whole = simd::floor(v);
+        if constexpr (Mode == rounding::stochastic) {
+            const batch uniform = xsimd::to_float(bit_cast<std::int32_t>(random >> 8)) * batch(0x1p-24F);
+            return whole + xsimd::select(v - whole > uniform, one, zero);
+        } else {
+            return whole;
+        }
+    }
+}
+
+/// Random bits for the lanes at `index` … `index + lanes − 1` of a stream.
+template <class Arch>
+PO2Q_INLINE u32<Arch> random_lanes(std::uint64_t seed, std::uint64_t index) {
+    // A block of 2^32 elements shares its key; lanes on both sides of a block's end are put together one by one.
+    constexpr std::size_t lanes = f32<Arch>::size;
+    alignas(64) std::uint32_t low[lanes];
+    alignas(64) std::uint32_t key[lanes];
+    for (std::size_t i = 0; i < lanes; ++i) low[i] = static_cast<std::uint32_t>(index) + static_cast<std::uint32_t>(i);
+    const auto block = static_cast<std::uint32_t>(index >> 32);
+    const std::uint32_t first = random_key(seed, block);
+    for (std::size_t i = 0; i < lanes; ++i) key[i] = first;
+    if (low[lanes - 1] < low[0]) {
+        const std::uint32_t second = random_key(seed, block + 1);
+        for (std::size_t i = 0; i < lanes; ++i)
+            if (low[i] < low[0]) key[i] = second;
+    }
+    const auto keys = u32<Arch>::load_aligned(key);
+    return mix_bits(mix_bits(u32<Arch>::load_aligned(low) ^ keys) + keys);
+}
+
+/// A value in units of codes, held inside [qmin, qmax] and rounded: the code as a float. NaN stays NaN.
+/// Holding it before rounding gives the same code, since the ends are integers and rounding is monotone.
+template <class Arch, rounding Mode>
+PO2Q_INLINE f32<Arch> code_of(const f32<Arch>& x, const f32<Arch>& inverse_scale, const f32<Arch>& qmin,
+                              const f32<Arch>& qmax, std::uint64_t seed, std::uint64_t index) {
+    using batch = f32<Arch>;
+    batch v = x * inverse_scale;
+    if constexpr (Mode == rounding::floor || Mode == rounding::stochastic) {
+        // Where the product underflows to 0 the side of 0 that x is on still decides.
+        const batch zero(0.0F);
+        const batch tiny = xsimd::select(x > zero, batch(0x1p-100F), batch(-0x1p-100F));
+        v = xsimd::select((v == zero) & (x != zero), tiny, v);
+    }
+    v = clamp(v, qmin, qmax);
+    if constexpr (Mode == rounding::stochastic) return round<Mode>(v, random_lanes<Arch>(seed, index));
+    else return round<Mode>(v, u32<Arch>(0U));
+}
+
+/// v in a register from here on: g++ 12 otherwise loads a vector anew for each of its uses.
+template <class A>
+PO2Q_INLINE xsimd::batch<float, A> keep(const xsimd::batch<float, A>& v) {
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(__clang__)
+    auto kept = static_cast<typename xsimd::batch<float, A>::register_type>(v);
+    asm("" : "+v"(kept));
+    return xsimd::batch<float, A>(kept);
+#else
+    return v;
+#endif
+}
+
+// ---- part of a vector -----------------------------------------------------------------------------------------------
+
+/// The first `count` < lanes floats at p, nothing behind them read; the other lanes are 0.
+template <class Arch>
+PO2Q_INLINE f32<Arch> load_first(const float* p, std::size_t count) {
+#if defined(__AVX512F__)
+    if constexpr (is_at_least<arch::avx512bw, Arch>)
+        return f32<Arch>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << count) - 1U), p));
+#endif
+    alignas(64) float lanes[f32<Arch>::size] = {};
+    for (std::size_t i = 0; i < count; ++i) lanes[i] = p[i];
+    return f32<Arch>::load_aligned(lanes);
+}
+
+/// Writes the first `count` < lanes floats to p, and nothing behind them.
+template <class Arch>
+PO2Q_INLINE void store_first(float* p, const f32<Arch>& v, std::size_t count) {
+#if defined(__AVX512F__)
+    if constexpr (is_at_least<arch::avx512bw, Arch>) {
+        _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << count) - 1U), v);
+        return;
+    }
+#endif
+    alignas(64) float lanes[f32<Arch>::size];
+    v.store_aligned(lanes);
+    for (std::size_t i = 0; i < count; ++i) p[i] = lanes[i];
+}
+
+// ---- integer codes --------------------------------------------------------------------------------------------------
+
+/// One vector of codes (int8_t, uint8_t, int16_t) as floats. xsimd's converting loads go through memory.
+template <class Arch, class Code>
+PO2Q_INLINE f32<Arch> load_codes(const Code* p) {
+    [[maybe_unused]] constexpr bool is_signed = static_cast<Code>(-1) < 0;
+#if defined(__AVX512F__)
+    if constexpr (is_at_least<arch::avx512bw, Arch>) {
+        __m512i wide;
+        if constexpr (sizeof(Code) == 2) {
+            const __m256i raw = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+            wide = is_signed ? _mm512_cvtepi16_epi32(raw) : _mm512_cvtepu16_epi32(raw);
+        } else {
+            const __m128i raw = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+            wide = is_signed ? _mm512_cvtepi8_epi32(raw) : _mm512_cvtepu8_epi32(raw);
+        }
+        return f32<Arch>(_mm512_cvtepi32_ps(wide));
+    }
+#endif
+#if defined(__AVX2__)
+    if constexpr (is_at_least<arch::avx2, Arch> && f32<Arch>::size == 8) {
+        __m256i wide;
+        if constexpr (sizeof(Code) == 2) {
+            const __m128i raw = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+            wide = is_signed ? _mm256_cvtepi16_epi32(raw) : _mm256_cvtepu16_epi32(raw);
+        } else {
+            const __m128i raw = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+            wide = is_signed ? _mm256_cvtepi8_epi32(raw) : _mm256_cvtepu8_epi32(raw);
+        }
+        return f32<Arch>(_mm256_cvtepi32_ps(wide));
+    }
+#endif
+    alignas(64) std::int32_t lanes[f32<Arch>::size];
+    for (std::size_t i = 0; i < f32<Arch>::size; ++i) lanes[i] = p[i];
+    return xsimd::to_float(i32<Arch>::load_aligned(lanes));
+}
+
+/// Stores one vector of integer-valued floats, each inside the range of Code, as codes.
+template <class Arch, class Code>
+PO2Q_INLINE void store_codes(Code* p, const f32<Arch>& v) {
+    const i32<Arch> codes = xsimd::to_int(v);
+#if defined(__AVX512F__)
+    if constexpr (is_at_least<arch::avx512bw, Arch>) {
+        if constexpr (sizeof(Code) == 2)
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(codes));
+        else _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(codes));
+        return;
+    }
+#endif
+#if defined(__AVX2__)
+    if constexpr (is_at_least<arch::avx2, Arch> && f32<Arch>::size == 8) {
+        // The low 2 or 1 bytes of each dword, gathered in each half, then the halves joined.
+        const __m256i raw = codes;
+        const __m256i words =
+            _mm256_shuffle_epi8(raw, _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 0, 4, 8, 12, -1, -1, -1, -1,  //
+                                                      0, 1, 4, 5, 8, 9, 12, 13, 0, 4, 8, 12, -1, -1, -1, -1));
+        if constexpr (sizeof(Code) == 2) {
+            const __m256i joined = _mm256_permute4x64_epi64(words, 0x08);
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(joined));
+        } else {
+            const __m128i joined =
+                _mm_unpackhi_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+            _mm_storel_epi64(reinterpret_cast<__m128i*>(p), joined);
+        }
+        return;
+    }
+#endif
+    alignas(64) std::int32_t lanes[f32<Arch>::size];
+    codes.store_aligned(lanes);
+    for (std::size_t i = 0; i < f32<Arch>::size; ++i) p[i] = static_cast<Code>(lanes[i]);
+}
+
+}  // namespace po2quant::simd

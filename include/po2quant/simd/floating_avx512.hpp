@@ -1,0 +1,44 @@
+#pragma once
+/// Fake quantization by half_up with AVX-512's rounding per instruction: five instructions in the units of x.
+#include <po2quant/numerics/exponent.hpp>
+#include <po2quant/simd/floating.hpp>
+
+#if defined(__AVX512F__)
+
+namespace po2quant::simd {
+
+/// clamp(round(x * 2^−e), qmin, qmax) * 2^e for half_up, without leaving the units of x:
+///
+///   t = x + (C + 1/2)·2^e   rounded down, C = 1.5 · 2^22
+///   y = (t with its last bit cleared) − C·2^e
+/// Floats near C·2^e are the multiples of 2^e / 2, so t = (C + floor(2v + 1) / 2)·2^e for v = x * 2^−e; clearing the
+/// last bit takes the floor once more: C + floor(v + 1/2). Codes of 16 bits keep t inside one binade. The difference of
+/// equals is +0, and NaN stays NaN: the addition made it quiet, a mantissa that its last bit cannot empty.
+struct half_up_grid {
+    __m512 low;
+    __m512 high;
+    __m512 one;
+    __m512 up;
+    __m512 down;
+
+    PO2Q_INLINE half_up_grid(int exponent, float qmin, float qmax) {
+        const float scale = exp2_float(exponent);
+        low = _mm512_set1_ps(qmin * scale);
+        high = _mm512_set1_ps(qmax * scale);
+        up = _mm512_set1_ps((0x1.8p22F + 0.5F) * scale);
+        down = _mm512_set1_ps(0x1.8p22F * scale);
+        // Sums are written as 1·a + b: the same rounding, on ports that min and max leave free (Zen 4: 2.5 instead of
+        // 4 cycles per vector). The compiler must not see that it is 1.
+        one = _mm512_set1_ps(1.0F);
+        asm("" : "+v"(one));
+    }
+    PO2Q_INLINE __m512 operator()(__m512 x) const {
+        const __m512 held = clamp_register(x, low, high);
+        const __m512 t = _mm512_fmadd_round_ps(held, one, up, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+        const __m512i even = _mm512_and_si512(_mm512_castps_si512(t), _mm512_set1_epi32(~1));
+        return _mm512_fmsub_ps(_mm512_castsi512_ps(even), one, down);
+    }
+};
+
+}  // namespace po2quant::simd
+#endif

@@ -1,0 +1,186 @@
+#pragma once
+/// Integer primitives of AVX2: as SSE4.1's, twice as wide, with a shift count per lane.
+#include <po2quant/simd/integer_sse4_1.hpp>
+
+#if defined(__AVX2__)
+
+namespace po2quant::simd {
+
+template <>
+struct integer<arch::avx2> {
+    static constexpr int lanes = 8;
+    static constexpr int registers = 16;
+
+    using reg = __m256i;
+    using words = __m256i;
+    using bytes = __m256i;
+
+    static PO2Q_INLINE reg load(const std::int32_t* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    static PO2Q_INLINE void store(std::int32_t* p, reg r) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), r); }
+    static PO2Q_INLINE reg set(std::int32_t v) { return _mm256_set1_epi32(v); }
+    static PO2Q_INLINE reg load_codes(const std::int8_t* p) {
+        return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    }
+    static PO2Q_INLINE reg load_codes(const std::int16_t* p) {
+        return _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+    static PO2Q_INLINE reg add(reg a, reg b) { return _mm256_add_epi32(a, b); }
+    static PO2Q_INLINE reg sub(reg a, reg b) { return _mm256_sub_epi32(a, b); }
+    static PO2Q_INLINE reg bit_and(reg a, reg b) { return _mm256_and_si256(a, b); }
+    static PO2Q_INLINE reg shift_right(reg a, reg count) { return _mm256_srav_epi32(a, count); }
+    static PO2Q_INLINE reg shift_right_logical(reg a, reg count) { return _mm256_srlv_epi32(a, count); }
+    static PO2Q_INLINE reg shift_left(reg a, reg count) { return _mm256_sllv_epi32(a, count); }
+
+    static PO2Q_INLINE std::int32_t first_codes(const std::int8_t* p, int count) {
+        return integer<arch::sse4_1>::first_codes(p, count);
+    }
+    static PO2Q_INLINE __m256i broadcast_dword(const void* p) { return _mm256_broadcastd_epi32(_mm_loadu_si32(p)); }
+    static PO2Q_INLINE __m256i load_weights(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
+
+    /// Any int8, widened to pairs of int16, whose products' sums do not saturate: codes 0, 2 and codes 1, 3.
+    struct dot_i8 {
+        using input = std::int8_t;
+        using weight = std::int16_t;
+        static constexpr int codes = 4;
+        static constexpr int registers = 2;
+        static constexpr bool keep_weights = false;
+        static constexpr int scratch = 2;
+        static constexpr int input_offset = 0;
+
+        struct step {
+            __m256i even;
+            __m256i odd;
+        };
+        static PO2Q_INLINE step widen(__m256i x) {
+            return {_mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), _mm256_srai_epi16(x, 8)};
+        }
+        static PO2Q_INLINE step broadcast(const input* p) { return widen(broadcast_dword(p)); }
+        static PO2Q_INLINE step broadcast_first(const input* p, int count) {
+            return widen(_mm256_set1_epi32(first_codes(p, count)));
+        }
+        static PO2Q_INLINE step load(const weight* p) { return {load_weights(p), load_weights(p + 2 * lanes)}; }
+        static PO2Q_INLINE reg dot(reg acc, step x, step w) {
+            acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x.even, w.even));
+            return _mm256_add_epi32(acc, _mm256_madd_epi16(x.odd, w.odd));
+        }
+    };
+    /// Codes of 0..127: sums of two products with int8 fit int16.
+    struct dot_u7 {
+        using input = std::int8_t;
+        using weight = std::int8_t;
+        static constexpr int codes = 4;
+        static constexpr int registers = 1;
+        static constexpr bool keep_weights = true;
+        static constexpr int scratch = 2;
+        static constexpr int input_offset = 0;
+
+        struct step {
+            __m256i quad;
+        };
+        static PO2Q_INLINE step broadcast(const input* p) { return {broadcast_dword(p)}; }
+        static PO2Q_INLINE step broadcast_first(const input* p, int count) {
+            return {_mm256_set1_epi32(first_codes(p, count))};
+        }
+        static PO2Q_INLINE step load(const weight* p) { return {load_weights(p)}; }
+        static PO2Q_INLINE reg dot(reg acc, step x, step w) {
+            return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x.quad, w.quad), _mm256_set1_epi16(1)));
+        }
+    };
+    struct dot_i16 {
+        using input = std::int16_t;
+        using weight = std::int16_t;
+        static constexpr int codes = 2;
+        static constexpr int registers = 1;
+        static constexpr bool keep_weights = true;
+        static constexpr int scratch = 1;
+        static constexpr int input_offset = 0;
+
+        struct step {
+            __m256i pair;
+        };
+        static PO2Q_INLINE step broadcast(const input* p) { return {broadcast_dword(p)}; }
+        static PO2Q_INLINE step broadcast_first(const input* p, int) {
+            return {_mm256_set1_epi32(static_cast<std::uint16_t>(p[0]))};
+        }
+        static PO2Q_INLINE step load(const weight* p) { return {load_weights(p)}; }
+        static PO2Q_INLINE reg dot(reg acc, step x, step w) {
+            return _mm256_add_epi32(acc, _mm256_madd_epi16(x.pair, w.pair));
+        }
+    };
+
+    static PO2Q_INLINE words widen(const std::int8_t* p) {
+        return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+    static PO2Q_INLINE words widen_first(const std::int8_t* p, int count) {
+        std::int8_t part[16] = {};
+        for (int i = 0; i < count; ++i) part[i] = p[i];
+        return widen(part);
+    }
+    static PO2Q_INLINE words load_words(const std::int16_t* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    static PO2Q_INLINE words zero_words() { return _mm256_setzero_si256(); }
+    static PO2Q_INLINE words interleave_low(words a, words b) { return _mm256_unpacklo_epi16(a, b); }
+    static PO2Q_INLINE words interleave_high(words a, words b) { return _mm256_unpackhi_epi16(a, b); }
+    static PO2Q_INLINE reg multiply_add(reg acc, words a, words b) {
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+    }
+    static PO2Q_INLINE words set_words(int v) { return _mm256_set1_epi16(static_cast<short>(v)); }
+    static PO2Q_INLINE words add_words(words a, words b) { return _mm256_add_epi16(a, b); }
+    static PO2Q_INLINE words and_words(words a, words b) { return _mm256_and_si256(a, b); }
+    static PO2Q_INLINE words shift_left_words(words a, int count) {
+        return _mm256_sll_epi16(a, _mm_cvtsi32_si128(count));
+    }
+    static PO2Q_INLINE words shift_right_words(words a, int count) {
+        return _mm256_sra_epi16(a, _mm_cvtsi32_si128(count));
+    }
+    static PO2Q_INLINE void store_words(std::int8_t* p, words low, words high, code_range range) {
+        __m256i codes = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8);
+        codes = _mm256_max_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.low)));
+        codes = _mm256_min_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.high)));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), codes);
+    }
+    static PO2Q_INLINE bytes load_bytes(const std::int8_t* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    static PO2Q_INLINE void store_bytes(std::int8_t* p, bytes b) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), b);
+    }
+    static PO2Q_INLINE bytes max_bytes(bytes a, bytes b) { return _mm256_max_epi8(a, b); }
+
+    static constexpr int channel_of(int vectors, int vector, int lane) {
+        return integer_generic::channel_of(vectors, vector, lane);
+    }
+    template <int Vectors>
+    static PO2Q_INLINE void store_codes(std::int8_t* p, const reg (&acc)[Vectors], code_range range, int count) {
+        static_assert(Vectors >= 1 && Vectors <= 4);
+        const __m256i low = _mm256_packs_epi32(acc[0], acc[Vectors == 1 ? 0 : 1]);
+        const __m256i high = Vectors >= 3 ? _mm256_packs_epi32(acc[Vectors < 3 ? 0 : 2], acc[Vectors - 1]) : low;
+        __m256i codes = _mm256_packs_epi16(low, high);
+        codes = _mm256_max_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.low)));
+        codes = _mm256_min_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.high)));
+        // With fewer than 4 registers some codes stand more than once in each 128 bits: the first of each side by side.
+        if constexpr (Vectors == 3)
+            codes = _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 0, 0));
+        if constexpr (Vectors == 2) codes = _mm256_permute4x64_epi64(codes, 0x08);
+        if constexpr (Vectors == 1)
+            codes = _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
+        if (count >= Vectors * lanes) {
+            if constexpr (Vectors == 4) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), codes);
+            else if constexpr (Vectors >= 2)
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(codes));
+            if constexpr (Vectors == 3)
+                _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 16), _mm256_extracti128_si256(codes, 1));
+            if constexpr (Vectors == 1) _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(codes));
+            return;
+        }
+        alignas(32) std::int8_t part[32];
+        _mm256_store_si256(reinterpret_cast<__m256i*>(part), codes);
+        for (int i = 0; i < count; ++i) p[i] = part[i];
+    }
+};
+
+}  // namespace po2quant::simd
+#endif

@@ -1,0 +1,268 @@
+#pragma once
+/// Integer primitives of AVX-512BW and of AVX-512-VNNI: 16 lanes, masks for parts of a vector; with VNNI four int8
+/// products are summed by one instruction (vpdpbusd), which wants one side unsigned: inputs are offset by 128.
+#include <po2quant/simd/integer_avx2.hpp>
+
+#if defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+
+namespace po2quant::simd {
+
+template <>
+struct integer<arch::avx512bw> {
+    static constexpr int lanes = 16;
+    static constexpr int registers = 32;
+
+    using reg = __m512i;
+    using words = __m512i;
+    using bytes = __m512i;
+
+    static PO2Q_INLINE reg load(const std::int32_t* p) { return _mm512_loadu_si512(p); }
+    static PO2Q_INLINE void store(std::int32_t* p, reg r) { _mm512_storeu_si512(p, r); }
+    static PO2Q_INLINE reg set(std::int32_t v) { return _mm512_set1_epi32(v); }
+    static PO2Q_INLINE reg load_codes(const std::int8_t* p) {
+        return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+    static PO2Q_INLINE reg load_codes(const std::int16_t* p) {
+        return _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    }
+    static PO2Q_INLINE reg add(reg a, reg b) { return _mm512_add_epi32(a, b); }
+    static PO2Q_INLINE reg sub(reg a, reg b) { return _mm512_sub_epi32(a, b); }
+    static PO2Q_INLINE reg bit_and(reg a, reg b) { return _mm512_and_si512(a, b); }
+    static PO2Q_INLINE reg shift_right(reg a, reg count) { return _mm512_srav_epi32(a, count); }
+    static PO2Q_INLINE reg shift_right_logical(reg a, reg count) { return _mm512_srlv_epi32(a, count); }
+    static PO2Q_INLINE reg shift_left(reg a, reg count) { return _mm512_sllv_epi32(a, count); }
+
+    static PO2Q_INLINE std::int32_t first_codes(const std::int8_t* p, int count) {
+        return integer<arch::sse4_1>::first_codes(p, count);
+    }
+    // _mm512_set1_epi32 of a loaded int may go through a general register; this is one vpbroadcastd from memory.
+    static PO2Q_INLINE __m512i broadcast_dword(const void* p) { return _mm512_broadcastd_epi32(_mm_loadu_si32(p)); }
+    static PO2Q_INLINE __m512i load_weights(const void* p) { return _mm512_load_si512(p); }
+
+    /// Any int8, widened to pairs of int16, whose products' sums do not saturate: codes 0, 2 and codes 1, 3.
+    struct dot_i8 {
+        using input = std::int8_t;
+        using weight = std::int16_t;
+        static constexpr int codes = 4;
+        static constexpr int registers = 2;
+        static constexpr bool keep_weights = true;
+        static constexpr int scratch = 2;
+        static constexpr int input_offset = 0;
+
+        struct step {
+            __m512i even;
+            __m512i odd;
+        };
+        static PO2Q_INLINE step widen(__m512i x) {
+            return {_mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8), _mm512_srai_epi16(x, 8)};
+        }
+        static PO2Q_INLINE step broadcast(const input* p) { return widen(broadcast_dword(p)); }
+        static PO2Q_INLINE step broadcast_first(const input* p, int count) {
+            return widen(_mm512_set1_epi32(first_codes(p, count)));
+        }
+        static PO2Q_INLINE step load(const weight* p) { return {load_weights(p), load_weights(p + 2 * lanes)}; }
+        static PO2Q_INLINE reg dot(reg acc, step x, step w) {
+            acc = _mm512_add_epi32(acc, _mm512_madd_epi16(x.even, w.even));
+            return _mm512_add_epi32(acc, _mm512_madd_epi16(x.odd, w.odd));
+        }
+    };
+    /// Codes of 0..127: sums of two products with int8 fit int16.
+    struct dot_u7 {
+        using input = std::int8_t;
+        using weight = std::int8_t;
+        static constexpr int codes = 4;
+        static constexpr int registers = 1;
+        static constexpr bool keep_weights = true;
+        static constexpr int scratch = 2;
+        static constexpr int input_offset = 0;
+
+        struct step {
+            __m512i quad;
+        };
+        static PO2Q_INLINE step broadcast(const input* p) { return {broadcast_dword(p)}; }
+        static PO2Q_INLINE step broadcast_first(const input* p, int count) {
+            return {_mm512_set1_epi32(first_codes(p, count))};
+        }
+        static PO2Q_INLINE step load(const weight* p) { return {load_weights(p)}; }
+        static PO2Q_INLINE reg dot(reg acc, step x, step w) {
+            return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(x.quad, w.quad), _mm512_set1_epi16(1)));
+        }
+    };
+    struct dot_i16 {
+        using input = std::int16_t;
+        using weight = std::int16_t;
+        static constexpr int codes = 2;
+        static constexpr int registers = 1;
+        static constexpr bool keep_weights = true;
+        static constexpr int scratch = 1;
+        static constexpr int input_offset = 0;
+
+        struct step {
+            __m512i pair;
+        };
+        static PO2Q_INLINE step broadcast(const input* p) { return {broadcast_dword(p)}; }
+        static PO2Q_INLINE step broadcast_first(const input* p, int) {
+            return {_mm512_set1_epi32(static_cast<std::uint16_t>(p[0]))};
+        }
+        static PO2Q_INLINE step load(const weight* p) { return {load_weights(p)}; }
+        static PO2Q_INLINE reg dot(reg acc, step x, step w) {
+            return _mm512_add_epi32(acc, _mm512_madd_epi16(x.pair, w.pair));
+        }
+    };
+
+    static PO2Q_INLINE words widen(const std::int8_t* p) {
+        return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    }
+    static PO2Q_INLINE words widen_first(const std::int8_t* p, int count) {
+        return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(static_cast<__mmask32>((1ULL << count) - 1), p));
+    }
+    static PO2Q_INLINE words load_words(const std::int16_t* p) { return _mm512_loadu_si512(p); }
+    static PO2Q_INLINE words zero_words() { return _mm512_setzero_si512(); }
+    static PO2Q_INLINE words interleave_low(words a, words b) { return _mm512_unpacklo_epi16(a, b); }
+    static PO2Q_INLINE words interleave_high(words a, words b) { return _mm512_unpackhi_epi16(a, b); }
+    static PO2Q_INLINE reg multiply_add(reg acc, words a, words b) {
+        return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b));
+    }
+    static PO2Q_INLINE words set_words(int v) { return _mm512_set1_epi16(static_cast<short>(v)); }
+    static PO2Q_INLINE words add_words(words a, words b) { return _mm512_add_epi16(a, b); }
+    static PO2Q_INLINE words and_words(words a, words b) { return _mm512_and_si512(a, b); }
+    static PO2Q_INLINE words shift_left_words(words a, int count) {
+        return _mm512_sll_epi16(a, _mm_cvtsi32_si128(count));
+    }
+    static PO2Q_INLINE words shift_right_words(words a, int count) {
+        return _mm512_sra_epi16(a, _mm_cvtsi32_si128(count));
+    }
+    static PO2Q_INLINE void store_words(std::int8_t* p, words low, words high, code_range range) {
+        __m512i codes =
+            _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packs_epi16(low, high));
+        codes = _mm512_max_epi8(codes, _mm512_set1_epi8(static_cast<char>(range.low)));
+        codes = _mm512_min_epi8(codes, _mm512_set1_epi8(static_cast<char>(range.high)));
+        _mm512_storeu_si512(p, codes);
+    }
+    static PO2Q_INLINE bytes load_bytes(const std::int8_t* p) { return _mm512_loadu_si512(p); }
+    static PO2Q_INLINE void store_bytes(std::int8_t* p, bytes b) { _mm512_storeu_si512(p, b); }
+    static PO2Q_INLINE bytes max_bytes(bytes a, bytes b) { return _mm512_max_epi8(a, b); }
+
+    static constexpr int channel_of(int vectors, int vector, int lane) {
+        return integer_generic::channel_of(vectors, vector, lane);
+    }
+
+    /// Codes of several pixels of 1 or 2 registers each, packed together: one pixel's would fill but part of a
+    /// register.
+    template <int Vectors>
+    requires(Vectors < 3) struct pixel_group {
+        static constexpr int pixels = 4 / Vectors;
+        __m512i order;    ///< dwords or qwords of the packed register, pixel by pixel, `count` codes of each
+        __mmask64 codes;  ///< of the pixels side by side
+        bool whole;       ///< count is a multiple of what order moves: pixels side by side leave with one store
+
+        PO2Q_INLINE explicit pixel_group(int count) {
+            // Packed, 128 bits L hold 4·Vectors codes of each pixel: part L of pixel p is element L * pixels + p.
+            constexpr int part = 4 * Vectors;
+            alignas(64) std::int32_t from[16] = {};
+            whole = count % part == 0;
+            const int own = whole ? count / part : 4;  // parts of a pixel that are kept
+            int to = 0;
+            for (int p = 0; p < pixels; ++p)
+                for (int l = 0; l < own; ++l)
+                    for (int d = 0; d < Vectors; ++d) from[to++] = (l * pixels + p) * Vectors + d;
+            order = _mm512_load_si512(from);
+            codes = whole ? ~std::uint64_t{0} >> (64 - pixels * count) : (std::uint64_t{1} << count) - 1;
+        }
+        /// clamp(acc) of pixel_group::pixels pixels to their places.
+        PO2Q_INLINE void store(void* const* out, const reg (&acc)[4], code_range range, int count) const {
+            __m512i packed = _mm512_packs_epi16(_mm512_packs_epi32(acc[0], acc[1]), _mm512_packs_epi32(acc[2], acc[3]));
+            packed = _mm512_max_epi8(packed, _mm512_set1_epi8(static_cast<char>(range.low)));
+            packed = _mm512_min_epi8(packed, _mm512_set1_epi8(static_cast<char>(range.high)));
+            packed = _mm512_permutexvar_epi32(order, packed);
+            if (whole && static_cast<std::int8_t*>(out[pixels - 1]) - static_cast<std::int8_t*>(out[0]) ==
+                             (pixels - 1) * count) {
+                if (pixels * count == 64) _mm512_storeu_si512(out[0], packed);
+                else _mm512_mask_storeu_epi8(out[0], codes, packed);
+                return;
+            }
+            const __mmask64 one = (std::uint64_t{1} << count) - 1;
+            const int step = whole ? count : 4 * 4 * Vectors;
+            alignas(64) std::int8_t bytes[64 + 64];
+            _mm512_store_si512(bytes, packed);
+            for (int p = 0; p < pixels; ++p) _mm512_mask_storeu_epi8(out[p], one, _mm512_loadu_si512(bytes + p * step));
+        }
+    };
+
+    template <int Vectors>
+    static PO2Q_INLINE void store_codes(std::int8_t* p, const reg (&acc)[Vectors], code_range range, int count) {
+        static_assert(Vectors >= 1 && Vectors <= 4);
+        if constexpr (Vectors >= 3) {
+            __m512i codes =
+                _mm512_packs_epi16(_mm512_packs_epi32(acc[0], acc[1]), _mm512_packs_epi32(acc[2], acc[Vectors - 1]));
+            codes = _mm512_max_epi8(codes, _mm512_set1_epi8(static_cast<char>(range.low)));
+            codes = _mm512_min_epi8(codes, _mm512_set1_epi8(static_cast<char>(range.high)));
+            // Of 3 registers, 128 bits hold 12 codes and 4 of them again.
+            if constexpr (Vectors == 3)
+                codes = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 0, 0, 0, 0),
+                                                 codes);
+            if (count >= 64) _mm512_storeu_si512(p, codes);
+            else _mm512_mask_storeu_epi8(p, (__mmask64{1} << count) - 1, codes);
+        } else if constexpr (Vectors == 2) {
+            __m256i codes = _mm512_cvtsepi16_epi8(_mm512_packs_epi32(acc[0], acc[1]));
+            codes = _mm256_max_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.low)));
+            codes = _mm256_min_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.high)));
+            if (count >= 32) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), codes);
+            else _mm256_mask_storeu_epi8(p, static_cast<__mmask32>((1ULL << count) - 1), codes);
+        } else {
+            __m128i codes = _mm512_cvtsepi32_epi8(acc[0]);
+            codes = _mm_max_epi8(codes, _mm_set1_epi8(static_cast<char>(range.low)));
+            codes = _mm_min_epi8(codes, _mm_set1_epi8(static_cast<char>(range.high)));
+            if (count >= 16) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), codes);
+            else _mm_mask_storeu_epi8(p, static_cast<__mmask16>((1U << count) - 1), codes);
+        }
+    }
+};
+
+#if defined(__AVX512VNNI__)
+template <>
+struct integer<arch::avx512_vnni> : integer<arch::avx512bw> {
+    // g++ 12 turns tiles of these intrinsics into register copies and spills, at half the speed; with an operand that
+    // is read and written it keeps the accumulators where they are. clang needs no help and is hindered by it.
+    static PO2Q_INLINE reg dot_bytes(reg acc, __m512i codes, __m512i weights) {
+#if defined(__clang__)
+        return _mm512_dpbusd_epi32(acc, codes, weights);
+#else
+        asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(codes), "v"(weights));
+        return acc;
+#endif
+    }
+    static PO2Q_INLINE reg multiply_add(reg acc, words a, words b) {
+#if defined(__clang__)
+        return _mm512_dpwssd_epi32(acc, a, b);
+#else
+        asm("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+        return acc;
+#endif
+    }
+
+    /// Four codes of 0..127, which are the unsigned bytes that vpdpbusd wants.
+    struct dot_u7 : integer<arch::avx512bw>::dot_u7 {
+        static constexpr int scratch = 0;
+        static PO2Q_INLINE reg dot(reg acc, step x, step w) { return dot_bytes(acc, x.quad, w.quad); }
+    };
+    /// Codes + 128 are unsigned.
+    struct dot_i8 : dot_u7 {
+        static constexpr int input_offset = 128;
+        static PO2Q_INLINE step offset(step s) {
+            return {_mm512_xor_si512(s.quad, _mm512_set1_epi8(static_cast<char>(0x80)))};
+        }
+        static PO2Q_INLINE step broadcast(const input* p) { return offset(dot_u7::broadcast(p)); }
+        static PO2Q_INLINE step broadcast_first(const input* p, int count) {
+            return offset(dot_u7::broadcast_first(p, count));
+        }
+    };
+    struct dot_i16 : integer<arch::avx512bw>::dot_i16 {
+        static constexpr int scratch = 0;
+        static PO2Q_INLINE reg dot(reg acc, step x, step w) { return multiply_add(acc, x.pair, w.pair); }
+    };
+};
+#endif
+
+}  // namespace po2quant::simd
+#endif

@@ -1,0 +1,244 @@
+#pragma once
+/// The integer primitives in plain C++: four int32 lanes, in loops that compilers turn into whatever the target has.
+/// These are the definitions; the other integer_*.hpp files give the same results by instructions.
+#include <cstddef>
+#include <cstdint>
+
+#include <po2quant/config.hpp>
+#include <po2quant/numerics/accumulator.hpp>
+
+namespace po2quant::simd {
+
+/// Integer registers and operations of one instruction set.
+///
+///   reg     `lanes` int32; words: the same bits as 2·lanes int16; bytes: as 4·lanes int8
+///
+/// Dot products of outputs in lanes: dot_i8 for any int8 input codes, dot_u7 for codes of 0..127 in int8, dot_i16 for
+/// int16 codes; weights are int8 codes. Each has
+///
+///   codes          input codes that a step takes, the same for every lane: 4, or 2 of int16
+///   input, weight  element types in memory
+///   registers      registers that hold a step's input, and as many its weights for `lanes` outputs: code k meets
+///                  weight k, which is number k / registers of its lane in register k % registers
+///   keep_weights   which of the two a tile keeps in registers while it goes through the other
+///   scratch        registers that dot needs besides
+///   input_offset   what it adds to every code: sums come out too large by offset · Σ weights, which packing takes off
+struct integer_generic {
+    static constexpr int lanes = 4;
+    static constexpr int registers = 16;
+    struct reg {
+        std::int32_t lane[lanes];
+    };
+    struct words {
+        std::int16_t lane[2 * lanes];
+    };
+    struct bytes {
+        std::int8_t lane[4 * lanes];
+    };
+
+    // ---- int32 lanes ----
+
+    static PO2Q_INLINE reg load(const std::int32_t* p) {
+        reg r;
+        __builtin_memcpy(&r, p, sizeof r);
+        return r;
+    }
+    static PO2Q_INLINE void store(std::int32_t* p, reg r) { __builtin_memcpy(p, &r, sizeof r); }
+    static PO2Q_INLINE reg set(std::int32_t v) { return {{v, v, v, v}}; }
+    /// `lanes` codes, widened.
+    template <class Code>
+    static PO2Q_INLINE reg load_codes(const Code* p) {
+        reg r;
+        for (int i = 0; i < lanes; ++i) r.lane[i] = p[i];
+        return r;
+    }
+    static PO2Q_INLINE reg add(reg a, reg b) {
+        for (int i = 0; i < lanes; ++i)
+            a.lane[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(a.lane[i]) +
+                                                  static_cast<std::uint32_t>(b.lane[i]));
+        return a;
+    }
+    static PO2Q_INLINE reg sub(reg a, reg b) {
+        for (int i = 0; i < lanes; ++i)
+            a.lane[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(a.lane[i]) -
+                                                  static_cast<std::uint32_t>(b.lane[i]));
+        return a;
+    }
+    static PO2Q_INLINE reg bit_and(reg a, reg b) {
+        for (int i = 0; i < lanes; ++i) a.lane[i] &= b.lane[i];
+        return a;
+    }
+    /// Shifts by counts of 0..31, per lane: arithmetic right, logical right, left.
+    static PO2Q_INLINE reg shift_right(reg a, reg count) {
+        for (int i = 0; i < lanes; ++i) a.lane[i] >>= count.lane[i];
+        return a;
+    }
+    static PO2Q_INLINE reg shift_right_logical(reg a, reg count) {
+        for (int i = 0; i < lanes; ++i)
+            a.lane[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(a.lane[i]) >> count.lane[i]);
+        return a;
+    }
+    static PO2Q_INLINE reg shift_left(reg a, reg count) {
+        for (int i = 0; i < lanes; ++i)
+            a.lane[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(a.lane[i]) << count.lane[i]);
+        return a;
+    }
+
+    // ---- dot products ----
+
+    template <class Code>
+    struct dot_plain {
+        using input = Code;
+        using weight = Code;
+        static constexpr int codes = 4 / static_cast<int>(sizeof(Code));
+        static constexpr int registers = 1;
+        static constexpr bool keep_weights = true;
+        static constexpr int scratch = 4;
+        static constexpr int input_offset = 0;
+
+        struct step {
+            Code code[codes];
+        };
+        struct step_weights {
+            Code code[codes * lanes];
+        };
+        static PO2Q_INLINE step broadcast(const input* p) {
+            step s;
+            __builtin_memcpy(&s, p, sizeof s);
+            return s;
+        }
+        /// The first `count` codes at p, 0 for the rest, nothing behind them read: count 1 … codes − 1.
+        static PO2Q_INLINE step broadcast_first(const input* p, int count) {
+            step s{};
+            for (int i = 0; i < count; ++i) s.code[i] = p[i];
+            return s;
+        }
+        static PO2Q_INLINE step_weights load(const weight* p) {
+            step_weights w;
+            __builtin_memcpy(&w, p, sizeof w);
+            return w;
+        }
+        /// acc + Σ_k (x[k] + input_offset) * w[lane][k]
+        static PO2Q_INLINE reg dot(reg acc, step x, step_weights w) {
+            reg sum = set(0);
+            for (int i = 0; i < lanes; ++i)
+                for (int k = 0; k < codes; ++k) sum.lane[i] += x.code[k] * w.code[codes * i + k];
+            return add(acc, sum);
+        }
+    };
+    using dot_i8 = dot_plain<std::int8_t>;
+    using dot_u7 = dot_i8;
+    using dot_i16 = dot_plain<std::int16_t>;
+
+    // ---- channels in lanes: depthwise and pools ----
+
+    /// 2·lanes int8, widened in order; the second form reads `count` and fills with 0.
+    static PO2Q_INLINE words widen(const std::int8_t* p) {
+        words w;
+        for (int i = 0; i < 2 * lanes; ++i) w.lane[i] = p[i];
+        return w;
+    }
+    static PO2Q_INLINE words widen_first(const std::int8_t* p, int count) {
+        words w{};
+        for (int i = 0; i < count; ++i) w.lane[i] = p[i];
+        return w;
+    }
+    static PO2Q_INLINE words load_words(const std::int16_t* p) {
+        words w;
+        __builtin_memcpy(&w, p, sizeof w);
+        return w;
+    }
+    static PO2Q_INLINE words zero_words() { return {}; }
+    /// Words of a and b in turn, from the low (high) half of every 128 bits: lane i of the pair's 2·lanes results is
+    /// channel (i / 4) * 8 + i % 4, and 4 more for high. store_codes<2> undoes that order.
+    static PO2Q_INLINE words interleave_low(words a, words b) {
+        words w;
+        for (int i = 0; i < lanes; ++i) {
+            w.lane[2 * i] = a.lane[i];
+            w.lane[2 * i + 1] = b.lane[i];
+        }
+        return w;
+    }
+    static PO2Q_INLINE words interleave_high(words a, words b) {
+        words w;
+        for (int i = 0; i < lanes; ++i) {
+            w.lane[2 * i] = a.lane[lanes + i];
+            w.lane[2 * i + 1] = b.lane[lanes + i];
+        }
+        return w;
+    }
+    /// acc + a[2i] * b[2i] + a[2i+1] * b[2i+1]
+    static PO2Q_INLINE reg multiply_add(reg acc, words a, words b) {
+        reg sum = set(0);
+        for (int i = 0; i < lanes; ++i)
+            sum.lane[i] = a.lane[2 * i] * b.lane[2 * i] + a.lane[2 * i + 1] * b.lane[2 * i + 1];
+        return add(acc, sum);
+    }
+    static PO2Q_INLINE words set_words(int v) {
+        words w;
+        for (int i = 0; i < 2 * lanes; ++i) w.lane[i] = static_cast<std::int16_t>(v);
+        return w;
+    }
+    /// Sums that int16 holds; shifts of all words by 0..15, left (of what int16 then holds) and arithmetic right.
+    static PO2Q_INLINE words add_words(words a, words b) {
+        for (int i = 0; i < 2 * lanes; ++i) a.lane[i] = static_cast<std::int16_t>(a.lane[i] + b.lane[i]);
+        return a;
+    }
+    static PO2Q_INLINE words and_words(words a, words b) {
+        for (int i = 0; i < 2 * lanes; ++i) a.lane[i] = static_cast<std::int16_t>(a.lane[i] & b.lane[i]);
+        return a;
+    }
+    static PO2Q_INLINE words shift_left_words(words a, int count) {
+        for (int i = 0; i < 2 * lanes; ++i) a.lane[i] = static_cast<std::int16_t>(a.lane[i] * (1 << count));
+        return a;
+    }
+    static PO2Q_INLINE words shift_right_words(words a, int count) {
+        for (int i = 0; i < 2 * lanes; ++i) a.lane[i] = static_cast<std::int16_t>(a.lane[i] >> count);
+        return a;
+    }
+    /// clamp(low), clamp(high) to `range` as 4·lanes int8 in order.
+    static PO2Q_INLINE void store_words(std::int8_t* p, words low, words high, code_range range) {
+        for (int i = 0; i < 2 * lanes; ++i) {
+            p[i] = static_cast<std::int8_t>(po2quant::clamp<std::int32_t>(low.lane[i], range.low, range.high));
+            p[2 * lanes + i] =
+                static_cast<std::int8_t>(po2quant::clamp<std::int32_t>(high.lane[i], range.low, range.high));
+        }
+    }
+    static PO2Q_INLINE bytes load_bytes(const std::int8_t* p) {
+        bytes b;
+        __builtin_memcpy(&b, p, sizeof b);
+        return b;
+    }
+    static PO2Q_INLINE void store_bytes(std::int8_t* p, bytes b) { __builtin_memcpy(p, &b, sizeof b); }
+    static PO2Q_INLINE bytes max_bytes(bytes a, bytes b) {
+        for (int i = 0; i < 4 * lanes; ++i) a.lane[i] = a.lane[i] < b.lane[i] ? b.lane[i] : a.lane[i];
+        return a;
+    }
+
+    // ---- codes out ----
+
+    /// Which output channel lane `lane` of register `vector` holds in a group of `vectors` registers, chosen so that
+    /// saturating packs leave the channels in order: n registers 4·n channels per 128 bits, 1 in order.
+    static constexpr int channel_of(int vectors, int vector, int lane) {
+        return vectors == 1 ? lane : lane / 4 * 4 * vectors + 4 * vector + lane % 4;
+    }
+
+    /// clamp(acc) to `range` as the first `count` of Vectors·lanes int8 at p, in channel order; nothing behind is
+    /// touched.
+    template <int Vectors>
+    static PO2Q_INLINE void store_codes(std::int8_t* p, const reg (&acc)[Vectors], code_range range, int count) {
+        for (int v = 0; v < Vectors; ++v)
+            for (int i = 0; i < lanes; ++i) {
+                const int c = channel_of(Vectors, v, i);
+                if (c < count)
+                    p[c] =
+                        static_cast<std::int8_t>(po2quant::clamp<std::int32_t>(acc[v].lane[i], range.low, range.high));
+            }
+    }
+};
+
+/// The primitives of an architecture; specialised where instructions do better.
+template <class Arch>
+struct integer : integer_generic {};
+
+}  // namespace po2quant::simd

@@ -1,0 +1,31 @@
+#pragma once
+/// The one place that includes xsimd, 8.1 or newer, with the few names that differ between its versions.
+#include <xsimd/xsimd.hpp>
+
+#include <po2quant/config.hpp>
+
+#if XSIMD_VERSION_MAJOR < 8 || (XSIMD_VERSION_MAJOR == 8 && XSIMD_VERSION_MINOR < 1)
+#error "po2quant needs xsimd 8.1 or newer: apt-get install libxsimd-dev, or -I<xsimd>/include"
+#endif
+
+namespace po2quant::simd {
+
+template <class Arch>
+using f32 = xsimd::batch<float, typename Arch::xsimd_arch>;
+template <class Arch>
+using i32 = xsimd::batch<std::int32_t, typename Arch::xsimd_arch>;
+template <class Arch>
+using u32 = xsimd::batch<std::uint32_t, typename Arch::xsimd_arch>;
+
+/// The bits of a batch read as another type of the same width: bitwise_cast took the batch type up to xsimd 8 and takes
+/// the element type since 9.
+template <class To, class From, class A>
+PO2Q_INLINE xsimd::batch<To, A> bit_cast(const xsimd::batch<From, A>& v) {
+#if XSIMD_VERSION_MAJOR < 9
+    return xsimd::bitwise_cast<xsimd::batch<To, A>>(v);
+#else
+    return xsimd::bitwise_cast<To>(v);
+#endif
+}
+
+}  // namespace po2quant::simd
