@@ -1,0 +1,257 @@
+#pragma once
+/// Direct convolution of a rectangle of output pixels that see the same taps, for one block of output channels:
+/// int8 × int8 → int32 → int8 (or int16 × int8), NHWC. No im2col: inputs are read where they are.
+///
+///   acc(p, o) = bias[o] + Σ_t Σ_{c < run}  input[p + taps[t].input + c] * weights[taps[t].weights + c, o]
+///   out(p, o) = clamp( shift_right( acc(p, o), shift[o] ), low, high )
+/// A tap is a run of neighbouring input elements: the channels of one input pixel, or those of a whole kernel row where
+/// its pixels lie side by side. Padded taps are not in the list: they cost nothing. A run's last quad reaches back
+/// rather than beyond its end, over codes whose weights there are 0; runs shorter than a quad are read by single codes.
+///
+/// Tile: Pixels × Vectors registers of accumulators. Per step of 4 codes (2 for int16), by one of the dot products of
+/// simd/integer.hpp: each pixel's codes are broadcast, and multiplied with the weights of Vectors · lanes outputs.
+///
+/// Layout of weights, packed by inference/conv2d.hpp, in elements of Dot::weight:
+///   [run][⌈length / codes⌉][Vectors][registers][lanes][codes / registers]
+/// with lanes in channel_of order, zeros behind the last output; weight k of a step in register k % registers.
+/// Numerics. Integer only, bit-exact with reference::conv2d. Sums wrap modulo 2^32 on the way (the offset of 128 that
+/// vpdpbusd wants), the result does not: the certificate says so.
+/// Requires (checked one layer up): taps ascend, every address they name is inside the input, run >= 1.
+/// Guarantees: reads exactly the named inputs, writes exactly rows × columns × outputs; no allocation, no exceptions.
+#include <po2quant/kernels/epilogue.hpp>
+#include <po2quant/kernels/requantize.hpp>
+#include <po2quant/numerics/format.hpp>
+
+namespace po2quant::kernels {
+
+/// One run of inputs of every pixel, and its weights, as distances in elements.
+struct conv2d_tap {
+    std::int64_t input;    ///< from the pixel's first tap
+    std::int64_t weights;  ///< from the block's first weight, per output lane
+};
+
+template <class Input>
+struct conv2d_rectangle {
+    const Input* input;          ///< first tap of the first pixel, first channel of the group
+    std::int64_t input_row;      ///< elements from a pixel's input to that of the pixel below
+    std::int64_t input_column;   ///< … and to that of the pixel beside
+    void* output;                ///< first channel of the block at the first pixel: int8 codes or int32 sums
+    std::int64_t output_row;     ///< elements
+    std::int64_t output_column;  ///< elements
+    std::int64_t rows;
+    std::int64_t columns;
+    const conv2d_tap* taps;
+    std::int64_t tap_count;
+    std::int64_t run;          ///< elements per tap
+    const void* weights;       ///< the block's packed weights, aligned to 64 bytes
+    const std::int32_t* bias;  ///< the block's, in lane order
+    int outputs;               ///< channels of the block that exist
+    requantize_block requantize;
+};
+
+/// Largest tile: its accumulators, what a step keeps, and what it goes through, one by one, must fit the registers. 8
+/// pixels hide the latency of any dot product; more only make more code.
+template <class Arch, class Dot>
+constexpr int conv2d_tile_pixels(int vectors) {
+    constexpr int all = simd::integer<Arch>::registers - Dot::registers - Dot::scratch;
+    const int fit = Dot::keep_weights ? all / vectors - Dot::registers : all / (vectors + Dot::registers);
+    return fit < 1 ? 1 : fit < 8 ? fit : 8;
+}
+
+/// Short: runs have less codes than a step takes.
+template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
+PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
+                             const typename Dot::input* const (&pixel)[Pixels], void* const (&out)[Pixels],
+                             const tile_store<Arch, Vectors>& store) {
+    using ops = simd::integer<Arch>;
+    constexpr int step = ops::lanes * Dot::codes;  // weights of a register of outputs
+    typename ops::reg acc[Pixels][Vectors];
+    simd::unroll<Pixels * Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
+        acc[i / Vectors][i % Vectors] = ops::load(r.bias + i % Vectors * ops::lanes);
+    });
+    const std::int64_t steps = (r.run + Dot::codes - 1) / Dot::codes;
+    for (std::int64_t t = 0; t < r.tap_count; ++t) {
+        const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
+        std::int64_t at = r.taps[t].input;
+        const std::int64_t last = at + r.run - Dot::codes;
+        for (std::int64_t left = steps; left > 0; --left, at += Dot::codes, w += Vectors * step) {
+            if (at > last) at = last;
+            const auto codes_of = [&](auto p) PO2Q_INLINE_LAMBDA {
+                if constexpr (Short) return Dot::broadcast_first(pixel[p] + r.taps[t].input, static_cast<int>(r.run));
+                else return Dot::broadcast(pixel[p] + at);
+            };
+            if constexpr (Dot::keep_weights) {
+                decltype(Dot::load(w)) weights[Vectors];
+                simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { weights[v] = Dot::load(w + v * step); });
+                simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA {
+                    const auto x = codes_of(p);
+                    simd::unroll<Vectors>([&](auto v)
+                                              PO2Q_INLINE_LAMBDA { acc[p][v] = Dot::dot(acc[p][v], x, weights[v]); });
+                });
+            } else {
+                typename Dot::step x[Pixels];
+                simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { x[p] = codes_of(p); });
+                simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+                    const auto weights = Dot::load(w + v * step);
+                    simd::unroll<Pixels>([&](auto p)
+                                             PO2Q_INLINE_LAMBDA { acc[p][v] = Dot::dot(acc[p][v], x[p], weights); });
+                });
+            }
+        }
+    }
+    store(out, acc, r.requantize, r.outputs);
+}
+
+/// Walks over the pixels of a rectangle, row by row.
+template <class Input>
+struct conv2d_cursor {
+    const Input* input;
+    char* output;
+    std::int64_t left;  ///< pixels of the row
+    // Distances to the next pixel, and from behind a row's last pixel to the next row's first; of outputs in bytes.
+    std::int64_t columns;
+    std::int64_t input_column;
+    std::int64_t input_row;
+    std::int64_t output_column;
+    std::int64_t output_row;
+
+    PO2Q_INLINE explicit conv2d_cursor(const conv2d_rectangle<Input>& r)
+        : input(r.input),
+          output(static_cast<char*>(r.output)),
+          left(r.columns),
+          columns(r.columns),
+          input_column(r.input_column) {
+        const std::int64_t bytes = r.requantize.kind == epilogue::accumulators ? 4 : 1;
+        input_row = r.input_row - columns * input_column;
+        output_column = r.output_column * bytes;
+        output_row = r.output_row * bytes - columns * output_column;
+    }
+    PO2Q_INLINE void next_row() {
+        if (left != 0) return;
+        left = columns;
+        input += input_row;
+        output += output_row;
+    }
+    /// The next Pixels pixels.
+    template <int Pixels>
+    PO2Q_INLINE void take(const Input* (&pixel)[Pixels], void* (&out)[Pixels]) {
+        const auto one = [&](int p) PO2Q_INLINE_LAMBDA {
+            pixel[p] = input;
+            out[p] = output;
+            input += input_column;
+            output += output_column;
+        };
+        if (left >= Pixels) {
+            simd::unroll<Pixels>(one);
+            left -= Pixels;
+            next_row();
+        } else {
+            for (int p = 0; p < Pixels; ++p) {
+                one(p);
+                --left;
+                next_row();
+            }
+        }
+    }
+};
+
+/// As few tiles as hold all pixels, of as equal a size as can be: a tile of few pixels would wait for its own sums.
+template <class Arch, class Dot, int Vectors, bool Short>
+void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
+    using Input = typename Dot::input;
+    // A copy is out of reach of the bytes that are written, and need not be read again after each store: worth it where
+    // stores are frequent and registers left.
+    using own = std::conditional_t<Vectors == 1, conv2d_rectangle<Input>, const conv2d_rectangle<Input>&>;
+    const own r = rectangle;
+    constexpr int most = conv2d_tile_pixels<Arch, Dot>(Vectors);
+    conv2d_cursor<Input> cursor(r);
+    const std::int64_t pixels = r.rows * r.columns;
+    std::int64_t tiles = (pixels + most - 1) / most;
+    if (tiles == 0) return;
+    const auto size = static_cast<int>(pixels / tiles);
+    const tile_store<Arch, Vectors> store(r.outputs);
+    std::int64_t larger = pixels % tiles;  // tiles of size + 1
+    simd::unroll<most>([&](auto i) PO2Q_INLINE_LAMBDA {
+        constexpr int tile = most - i;
+        if (tile != size && (tile != size + 1 || larger == 0)) return;
+        const std::int64_t count = tile == size ? tiles - larger : larger;
+        for (std::int64_t k = 0; k < count; ++k) {
+            const Input* pixel[tile];
+            void* out[tile];
+            cursor.take(pixel, out);
+            conv2d_tile<Arch, Dot, tile, Vectors, Short>(r, pixel, out, store);
+        }
+    });
+}
+
+/// How weights are packed for a dot product: simd/integer_generic.hpp says what each is.
+struct conv2d_operands {
+    int codes;
+    int registers;
+    int weight_bytes;  ///< of an element, 1 or 2
+    int input_offset;
+    int max_vectors;  ///< registers of outputs in the largest block, up to 4
+};
+
+/// What the layers above need of an architecture, without being compiled for it.
+struct conv2d_table {
+    template <class Input>
+    using function = void (*)(const conv2d_rectangle<Input>&);
+    /// Kernels of one dot product, by the registers of a block, less one.
+    template <class Input>
+    struct functions {
+        conv2d_operands operands;
+        function<Input> whole[4];    ///< runs of `codes` or more
+        function<Input> shorter[4];  ///< runs of less
+    };
+
+    const char* arch;
+    int lanes;
+    int (*channel_of)(int vectors, int vector, int lane);
+    functions<std::int8_t> i8;    ///< any int8
+    functions<std::int8_t> u7;    ///< int8 of 0..127
+    functions<std::int16_t> i16;  ///< any int16
+    /// Adds residual codes to a block's, where fusion wants it.
+    void (*add_residual)(std::int8_t* codes, const std::int8_t* residual, std::int64_t rows, std::size_t n,
+                         std::int64_t stride, const addition& q);
+
+    const functions<std::int8_t>& of_bytes(integer_format input) const { return input.is_signed ? i8 : u7; }
+    const conv2d_operands& operands(integer_format input) const {
+        return input.signed_bits() > 8 ? i16.operands : of_bytes(input).operands;
+    }
+};
+
+/// Blocks of 4 registers where a tile then has 2 pixels at least, that each weight register serves more than one.
+template <class Arch, class Dot>
+inline constexpr int conv2d_max_vectors = conv2d_tile_pixels<Arch, Dot>(4) >= 2 ? 4 : 2;
+
+template <class Arch, class Dot>
+constexpr auto conv2d_functions() {
+    conv2d_table::functions<typename Dot::input> f{
+        {Dot::codes, Dot::registers, static_cast<int>(sizeof(typename Dot::weight)), Dot::input_offset,
+         conv2d_max_vectors<Arch, Dot>},
+        {},
+        {}};
+    simd::unroll<conv2d_max_vectors<Arch, Dot>>([&](auto v) {
+        f.whole[v] = &conv2d<Arch, Dot, v + 1, false>;
+        f.shorter[v] = &conv2d<Arch, Dot, v + 1, true>;
+    });
+    return f;
+}
+
+template <class Arch>
+constexpr conv2d_table make_conv2d_table() {
+    using ops = simd::integer<Arch>;
+    return {Arch::name,
+            ops::lanes,
+            &channel_of_lane<Arch>,
+            conv2d_functions<Arch, typename ops::dot_i8>(),
+            conv2d_functions<Arch, typename ops::dot_u7>(),
+            conv2d_functions<Arch, typename ops::dot_i16>(),
+            &add_residual<Arch>};
+}
+
+template <class Arch>
+inline constexpr conv2d_table conv2d_table_of = make_conv2d_table<Arch>();
+
+}  // namespace po2quant::kernels
