@@ -1,0 +1,96 @@
+#pragma once
+/// One exponent per channel, and how training ops cut a tensor into tasks and runs of one channel.
+#include <algorithm>
+#include <cstdint>
+#include <span>
+
+#include <po2quant/numerics/quantizer.hpp>
+#include <po2quant/parallel.hpp>
+#include <po2quant/tensor/check.hpp>
+
+namespace po2quant {
+
+/// A quantizer whose exponent depends on the channel. The data is [outer][channels][inner], in elements, with
+/// channels = exponents.size() and outer = size / (channels * inner):
+///
+///   inner = 1                  channel innermost: NHWC activations, HWIO weights
+///   inner = size / channels    channel outermost: OIHW weights
+///   anything between           e.g. NCHW activations: inner = height * width
+struct channel_quantizer {
+    integer_format format = int8;
+    std::span<const int> exponents = {};
+    std::int64_t inner = 1;
+    rounding mode = rounding::half_up;
+    std::uint64_t seed = 0;
+};
+
+namespace detail {
+
+/// Calls f(begin, count, channel) for the runs of one channel inside a task.
+template <class F>
+void for_each_run(element_range task, std::size_t inner, std::size_t channels, F&& f) {
+    for (std::size_t i = task.begin; i < task.end;) {
+        const std::size_t count = std::min(task.end - i, inner - i % inner);
+        f(i, count, i / inner % channels);
+        i += count;
+    }
+}
+
+inline void check_exponent(const char* function, const char* argument, int exponent) {
+    check_range(function, argument, exponent, min_exponent, max_exponent);
+}
+
+inline void check_format(const char* function, integer_format format) {
+    check_range(function, "format.bits", format.bits, min_bits, max_bits);
+    if (!format.is_signed && format.narrow_range)
+        fail(function, "format.narrow_range", "true for an unsigned format", "signed formats only");
+}
+
+inline void check_rounding(const char* function, rounding mode) {
+    check_range(function, "mode", static_cast<int>(mode), 0, static_cast<int>(rounding::stochastic));
+}
+
+inline void check_quantizer(const char* function, const quantizer& q, std::size_t) {
+    check_format(function, q.format);
+    check_exponent(function, "exponent", q.exponent);
+    check_rounding(function, q.mode);
+}
+
+/// `elements` must be a whole number of [channels][inner] blocks.
+inline void check_channels(const char* function, std::size_t elements, std::size_t channels, std::int64_t inner) {
+    if (channels == 0) fail(function, "number of channels", "0", "1 or more");
+    check_range(function, "inner", inner, 1, std::max<std::int64_t>(1, static_cast<std::int64_t>(elements)));
+    std::size_t block = 0;
+    if (__builtin_mul_overflow(channels, static_cast<std::size_t>(inner), &block) || elements % block != 0)
+        fail(function, "size", text(elements), text("multiples of channels * inner = ", channels, " * ", inner));
+}
+
+inline void check_channel_exponents(const char* function, const channel_quantizer& q, std::size_t elements) {
+    check_channels(function, elements, q.exponents.size(), q.inner);
+    check_span(function, "exponents", q.exponents, q.exponents.size());
+    for (std::size_t c = 0; c < q.exponents.size(); ++c)
+        if (q.exponents[c] < min_exponent || q.exponents[c] > max_exponent)
+            check_exponent(function, text("exponents[", c, "]").c_str(), q.exponents[c]);
+}
+
+inline void check_quantizer(const char* function, const channel_quantizer& q, std::size_t elements) {
+    check_format(function, q.format);
+    check_channel_exponents(function, q, elements);
+    check_rounding(function, q.mode);
+}
+
+/// Calls f(std::integral_constant<rounding, mode>): the mode as a template argument.
+template <class F>
+decltype(auto) with_rounding(rounding mode, F&& f) {
+    switch (mode) {
+    case rounding::half_even: return f(std::integral_constant<rounding, rounding::half_even>{});
+    case rounding::half_away: return f(std::integral_constant<rounding, rounding::half_away>{});
+    case rounding::floor: return f(std::integral_constant<rounding, rounding::floor>{});
+    case rounding::stochastic: return f(std::integral_constant<rounding, rounding::stochastic>{});
+    case rounding::half_up: break;
+    }
+    return f(std::integral_constant<rounding, rounding::half_up>{});
+}
+
+}  // namespace detail
+}  // namespace po2quant
