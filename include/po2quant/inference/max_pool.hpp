@@ -1,0 +1,28 @@
+#pragma once
+/// Max pooling on codes.
+#include <span>
+
+#include <po2quant/inference/pool.hpp>
+#include <po2quant/kernels/max_pool.hpp>
+#include <po2quant/parallel.hpp>
+
+namespace po2quant {
+
+/// The largest code under the window; exponents stay, padding never wins. Windows of up to 1024 taps. Throws
+/// std::invalid_argument, before anything is written, for a shape or size that is not possible.
+template <class Arch = default_arch, executor Executor = serial_executor>
+void max_pool(const pool_shape& shape, std::span<const std::int8_t> input, std::span<std::int8_t> output,
+              const Executor& executor = {}) {
+    constexpr const char* function = "max_pool";
+    detail::check_pool(function, shape);
+    detail::check_span(function, "input", input, static_cast<std::uint64_t>(shape.input.elements()));
+    detail::check_span(function, "output", output, static_cast<std::uint64_t>(shape.output().elements()));
+    detail::check_overlap(function, "output", output, input, false);
+    const std::int64_t rows = shape.output().height;
+    executor.parallel_for(shape.input.batch * rows, [&](std::int64_t task) {
+        detail::pool_row(shape, input.data(), output.data(), task / rows, task % rows,
+                         [](const kernels::pool_rectangle& r) { kernels::max_pool<Arch>(r); });
+    });
+}
+
+}  // namespace po2quant

@@ -1,0 +1,112 @@
+#pragma once
+/// A convolution's requantization checked and worked out per output channel; shared by conv2d and depthwise_conv2d.
+#include <algorithm>
+#include <climits>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <po2quant/inference/certificate.hpp>
+#include <po2quant/kernels/epilogue.hpp>
+#include <po2quant/numerics/exponent.hpp>
+#include <po2quant/tensor/check.hpp>
+#include <po2quant/tensor/convolution.hpp>
+
+namespace po2quant {
+
+namespace detail {
+
+/// A layer's requantization worked out per output channel.
+struct requantize_plan {
+    std::vector<std::int32_t> bias;  ///< aligned, the rounding constant not in it
+    std::vector<std::int32_t> shift;
+    std::vector<std::int32_t> constant;  ///< the rounding constant to fold into the bias, 0 unless kind is shift
+    code_range range{};
+    int input_exponent = 0;
+    int output_exponent = 0;
+    integer_format input_format = int8;
+    rounding mode = rounding::half_up;
+    kernels::epilogue kind = kernels::epilogue::shift;
+    certificate proof;
+};
+
+inline int per_channel(std::span<const int> values, std::size_t channel) {
+    return values[values.size() == 1 ? 0 : channel];
+}
+
+inline void check_exponents(const char* function, const char* argument, std::span<const int> exponents,
+                            std::int64_t channels) {
+    if (exponents.size() != 1 && exponents.size() != static_cast<std::size_t>(channels))
+        fail(function, text(argument, ".size()"), std::to_string(exponents.size()),
+             text("1 or the number of output channels, ", channels));
+    if (exponents.data() == nullptr) fail(function, text(argument, ".data()"), "null", "an address");
+    for (std::size_t i = 0; i < exponents.size(); ++i)
+        check_range(function, text(argument, "[", i, "]").c_str(), exponents[i], min_exponent, max_exponent);
+}
+
+inline void check_activation(const char* function, activation a) {
+    check_range(function, "clamp", static_cast<int>(a), 0, static_cast<int>(activation::relu6));
+}
+
+/// Formats whose codes signed elements of 8 or 16 bits hold.
+inline void check_code_format(const char* function, const char* argument, integer_format format, int element_bits) {
+    if (!format.valid() || format.signed_bits() > element_bits)
+        fail(function, argument, text(format.is_signed ? "signed " : "unsigned ", format.bits, " bits"),
+             text("signed formats of ", min_bits, "..", element_bits, " bits, or unsigned ones of ", min_bits, "..",
+                  element_bits - 1));
+}
+
+inline void check_requantization(const char* function, const requantization& q, const bias_codes& bias,
+                                 std::int64_t outputs) {
+    check_range(function, "input_exponent", q.input_exponent, min_exponent, max_exponent);
+    check_range(function, "output_exponent", q.output_exponent, min_exponent, max_exponent);
+    check_exponents(function, "weight_exponents", q.weight_exponents, outputs);
+    check_range(function, "mode", static_cast<int>(q.mode), 0, static_cast<int>(rounding::floor));
+    check_activation(function, q.clamp);
+    check_code_format(function, "input_format", q.input_format, 16);
+    check_code_format(function, "output_format", q.output_format, 8);
+    if (bias.empty()) return;
+    if (bias.size() != static_cast<std::size_t>(outputs))
+        fail(function, "bias.size()", std::to_string(bias.size()),
+             text("0 or the number of output channels, ", outputs));
+    if (bias.null()) fail(function, "bias.data()", "null", "an address");
+    check_exponents(function, "bias_exponents", q.bias_exponents, outputs);
+}
+
+/// Works out bias, shift and certificate of every channel; `products[o]` are the bounds of channel o's sums.
+/// Throws where an accumulator could overflow int32.
+inline requantize_plan plan_requantization(const char* function, const requantization& q, const bias_codes& bias,
+                                           std::span<const accumulator_bounds> products) {
+    requantize_plan plan;
+    plan.range = clamp_range(q.clamp, q.output_format, q.output_exponent, q.mode);
+    plan.mode = q.mode;
+    plan.input_exponent = q.input_exponent;
+    plan.output_exponent = q.output_exponent;
+    plan.input_format = q.input_format;
+    const bool foldable = q.mode == rounding::half_up || q.mode == rounding::floor;
+    for (std::size_t o = 0; o < products.size(); ++o) {
+        channel_proof channel{.products = products[o], .has_bias = !bias.empty(), .mode = q.mode};
+        channel.accumulator_exponent = q.input_exponent + per_channel(q.weight_exponents, o);
+        channel.shift = q.output_exponent - channel.accumulator_exponent;
+        std::int64_t aligned = 0;
+        if (!bias.empty()) {
+            channel.bias = bias[o];
+            channel.bias_exponent = per_channel(q.bias_exponents, o);
+            aligned = align_bias(channel.bias, channel.bias_exponent, channel.accumulator_exponent);
+        }
+        certify_channel(plan.proof, channel);
+        if (!plan.proof.int32_safe)
+            fail(function, text("the worst accumulator of output channel ", o),
+                 std::to_string(plan.proof.magnitude.back()), "below 2^31: use smaller weights, bias or input_format");
+        plan.bias.push_back(static_cast<std::int32_t>(aligned));
+        plan.shift.push_back(channel.shift);
+        plan.constant.push_back(static_cast<std::int32_t>(rounding_constant(channel.shift, q.mode)));
+        if (!foldable || channel.shift < 0 || channel.shift > 31) plan.kind = kernels::epilogue::round;
+    }
+    if (plan.kind == kernels::epilogue::round) std::fill(plan.constant.begin(), plan.constant.end(), 0);
+    return plan;
+}
+
+}  // namespace detail
+}  // namespace po2quant

@@ -1,0 +1,27 @@
+#pragma once
+/// Everything that users call. Each header can be included alone as well.
+#include <po2quant/config.hpp>
+#include <po2quant/inference/add.hpp>
+#include <po2quant/inference/average_pool.hpp>
+#include <po2quant/inference/certificate.hpp>
+#include <po2quant/inference/concat.hpp>
+#include <po2quant/inference/conv2d.hpp>
+#include <po2quant/inference/depthwise_conv2d.hpp>
+#include <po2quant/inference/fully_connected.hpp>
+#include <po2quant/inference/max_pool.hpp>
+#include <po2quant/inference/requantize.hpp>
+#include <po2quant/inference/separable_conv2d.hpp>
+#include <po2quant/numerics/accumulator.hpp>
+#include <po2quant/numerics/exponent.hpp>
+#include <po2quant/numerics/format.hpp>
+#include <po2quant/numerics/quantizer.hpp>
+#include <po2quant/numerics/rounding.hpp>
+#include <po2quant/numerics/saturate.hpp>
+#include <po2quant/parallel.hpp>
+#include <po2quant/simd/arch.hpp>
+#include <po2quant/tensor/window.hpp>
+#include <po2quant/training/fake_quantize.hpp>
+#include <po2quant/training/fake_quantize_backward.hpp>
+#include <po2quant/training/quantize.hpp>
+#include <po2quant/training/range.hpp>
+#include <po2quant/training/range_trackers.hpp>
