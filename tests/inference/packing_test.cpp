@@ -1,0 +1,235 @@
+// Packed weights are where kernels/conv2d.hpp and kernels/depthwise_conv2d.hpp say, for registers of any width.
+#include <po2quant/inference/depthwise_conv2d.hpp>
+#include "inference/random_layers.hpp"
+
+#include "support/catch.hpp"
+
+namespace po2quant::test {
+namespace {
+
+int channel_of(int vectors, int vector, int lane) { return simd::integer_generic::channel_of(vectors, vector, lane); }
+
+/// [block][run][⌈length / codes⌉][vectors][registers][lanes][codes / registers], undone element by element.
+template <class Weight>
+void check_conv2d_packing(random_source& random, int codes, int registers) {
+    const std::int64_t quad = codes;
+    const conv2d_shape s = random_conv2d_shape(random);
+    const auto layout = static_cast<weight_layout>(random.integer(0, 2));
+    kernels::conv2d_table table{};
+    table.lanes = 4 << random.integer(0, 2);
+    table.i8.operands = {codes, registers, sizeof(Weight), 0, random.integer(0, 1) ? 2 : 4};
+    const int max_vectors = table.i8.operands.max_vectors;
+    table.channel_of = &channel_of;
+    std::vector<std::int8_t> weights(static_cast<std::size_t>(s.weights()));
+    fill(weights, random);
+    const auto packed = pack_conv2d_weights(s, in_layout(layout, s.window.kernel, s.group_inputs(), s.outputs, weights),
+                                            layout, int8, table);
+    std::vector<Weight> elements(packed.weights.size() / sizeof(Weight));
+    std::memcpy(elements.data(), packed.weights.data(), packed.weights.size());
+    const std::int64_t taps = s.window.kernel.height * s.window.kernel.width;
+    const std::int64_t cin = s.group_inputs();
+    // Runs lie one behind the other; together they are every tap, or every way that padding cuts a kernel row.
+    std::int64_t depth = 0;
+    int wrong = 0;
+    for (const conv2d_run& run : packed.runs) {
+        wrong += run.weights != depth;
+        depth += ((run.kx.last - run.kx.first) * cin + quad - 1) / quad * quad;
+    }
+    for (std::int64_t x = 0; x < s.output().width; ++x) {
+        const tap_range valid = valid_taps(x, s.input.width, s.window.kernel.width, s.window.stride.width,
+                                           s.window.dilation.width, s.window.padding.left);
+        for (std::int64_t ky = 0; ky < s.window.kernel.height; ++ky) {
+            std::int64_t covered = 0;
+            bool whole = false;
+            for (const conv2d_run& run : packed.runs) {
+                if (run.ky != ky) continue;
+                covered += run.kx.last - run.kx.first == 1 && run.kx.first >= valid.first && run.kx.last <= valid.last;
+                whole = whole || run.kx == valid;
+            }
+            wrong += !whole && covered != valid.last - valid.first;
+        }
+    }
+    std::int64_t next_output = 0;
+    std::int64_t next_lane = 0;
+    std::int64_t next_weight = 0;
+    for (const conv2d_block& b : packed.blocks) {
+        wrong += b.first_output != next_output || b.lanes != next_lane ||
+                 b.weights != next_weight * static_cast<std::int64_t>(sizeof(Weight));
+        wrong += b.group != b.first_output / s.group_outputs() ||
+                 b.group != (b.first_output + b.outputs - 1) / s.group_outputs();
+        // One register less would not do.
+        wrong += b.outputs > b.vectors * table.lanes || b.outputs <= (b.vectors - 1) * table.lanes;
+        next_output += b.outputs;
+        next_lane += b.vectors * table.lanes;
+        next_weight += depth * b.vectors * table.lanes;
+        for (const conv2d_run& run : packed.runs) {
+            const std::int64_t length = (run.kx.last - run.kx.first) * cin;
+            const std::int64_t quads = (length + quad - 1) / quad;
+            for (std::int64_t q = 0; q < quads; ++q)
+                for (int vector = 0; vector < b.vectors; ++vector)
+                    for (int lane = 0; lane < table.lanes; ++lane)
+                        for (std::int64_t k = 0; k < quad; ++k) {
+                            // Element of the run under this weight; the last quad ends with the run, if that has a
+                            // quad.
+                            const bool last = q + 1 == quads && length >= quad;
+                            const std::int64_t i = last ? length - quad + k : q * quad + k;
+                            const std::int64_t o = channel_of(b.vectors, vector, lane);
+                            const bool exists = o < b.outputs && i >= q * quad && i < length;
+                            const std::int64_t tap = run.ky * s.window.kernel.width + run.kx.first + i / cin;
+                            const std::int8_t want = exists
+                                                         ? weights[static_cast<std::size_t>(
+                                                               (tap * cin + i % cin) * s.outputs + b.first_output + o)]
+                                                         : std::int8_t{0};
+                            const std::int64_t at =
+                                b.weights / static_cast<std::int64_t>(sizeof(Weight)) +
+                                ((((run.weights / quad + q) * b.vectors + vector) * registers + k % registers) *
+                                     table.lanes +
+                                 lane) *
+                                    (quad / registers) +
+                                k / registers;
+                            wrong += elements[static_cast<std::size_t>(at)] != want;
+                        }
+        }
+        for (std::int64_t tap = 0; tap < taps; ++tap)
+            for (int vector = 0; vector < b.vectors; ++vector)
+                for (int lane = 0; lane < table.lanes; ++lane) {
+                    const std::int64_t o = channel_of(b.vectors, vector, lane);
+                    std::int32_t sum = 0;
+                    for (std::int64_t c = 0; o < b.outputs && c < s.group_inputs(); ++c)
+                        sum += weights[static_cast<std::size_t>((tap * s.group_inputs() + c) * s.outputs +
+                                                                b.first_output + o)];
+                    wrong += packed.tap_sums[static_cast<std::size_t>(tap * packed.lane_count + b.lanes +
+                                                                      vector * table.lanes + lane)] != sum;
+                }
+    }
+    CAPTURE(s.input.channels, s.outputs, s.groups, taps, table.lanes, max_vectors, codes, registers,
+            static_cast<int>(layout));
+    CHECK(wrong == 0);
+    CHECK(next_output == s.outputs);
+    CHECK(next_lane == packed.lane_count);
+    CHECK(static_cast<std::size_t>(next_weight) == elements.size());
+    CHECK(static_cast<std::size_t>(taps * next_lane) == packed.tap_sums.size());
+}
+
+TEST_CASE("conv2d weights are packed as documented") {
+    random_source random;
+    for (int round = 0; round < 200; ++round) {
+        check_conv2d_packing<std::int8_t>(random, 4, 1);
+        check_conv2d_packing<std::int16_t>(random, 4, 2);
+        check_conv2d_packing<std::int16_t>(random, 2, 1);
+    }
+}
+
+TEST_CASE("depthwise weights are packed as documented") {
+    random_source random;
+    for (int round = 0; round < 400; ++round) {
+        const depthwise_conv2d_shape s = random_depthwise_shape(random);
+        const auto layout = static_cast<weight_layout>(random.integer(0, 2));
+        kernels::depthwise_table table{};
+        table.widths = static_cast<int>(random.integer(1, 3));
+        for (int w = 0; w < table.widths; ++w) {
+            auto& entry = table.entry[w];
+            entry.taps = random.integer(0, 1) ? 2 : 4;
+            entry.vectors = random.integer(0, 1) ? 2 : 4;
+            entry.lanes = entry.vectors * (16 >> w);
+            entry.channel_of = &channel_of;
+        }
+        std::vector<std::int8_t> weights(static_cast<std::size_t>(s.weights()));
+        fill(weights, random);
+        const auto packed =
+            pack_depthwise_weights(s, in_layout(layout, s.window.kernel, 1, s.outputs(), weights), layout, table);
+        const auto& entry = table.entry[packed.width];
+        const std::int64_t kernel_height = s.window.kernel.height;
+        const std::int64_t kernel_width = s.window.kernel.width;
+        const std::int64_t groups = (kernel_width + entry.taps - 1) / entry.taps;
+        const std::int64_t row = s.output().width * s.input.channels;
+        std::vector<int> computed(static_cast<std::size_t>(s.outputs()), 0);
+        int wrong = 0;
+        // Weight (b, ky, kx, lane) of a view, out of its dword.
+        const auto weight_at = [&](std::size_t view, std::size_t b, std::int64_t ky, std::int64_t kx, int i) {
+            const auto at =
+                ((static_cast<std::int64_t>(view * packed.blocks.size() + b) * kernel_height + ky) * groups +
+                 kx / entry.taps) *
+                    entry.lanes +
+                i;
+            const std::int32_t dword = packed.weights[static_cast<std::size_t>(at)];
+            const auto part = kx % entry.taps;
+            return entry.taps == 4 ? static_cast<std::int8_t>(dword >> (8 * part))
+                                   : static_cast<std::int16_t>(dword >> (16 * part));
+        };
+        for (std::size_t b = 0; b < packed.blocks.size(); ++b) {
+            const depthwise_block& block = packed.blocks[b];
+            if (packed.flat)
+                wrong += block.first_channel != static_cast<std::int64_t>(b) * entry.lanes % s.input.channels;
+            else wrong += block.first_channel + packed.lanes > s.input.channels;
+            for (int i = 0; i < entry.lanes; ++i) {
+                const int lane =
+                    channel_of(entry.vectors, i / (entry.lanes / entry.vectors), i % (entry.lanes / entry.vectors));
+                const std::int64_t o = (block.first_channel + lane) % s.input.channels * s.multiplier + block.multiple;
+                const bool exists = lane < packed.lanes;
+                if (exists) ++computed[static_cast<std::size_t>(o)];
+                for (std::size_t v = 0; v < packed.views.size(); ++v)
+                    for (std::int64_t ky = 0; ky < kernel_height; ++ky) {
+                        const depthwise_view& view = packed.views[v];
+                        std::int32_t sum = 0;
+                        for (std::int64_t kx = 0; kx < groups * entry.taps; ++kx) {
+                            const std::int64_t tap = kx + view.shift;
+                            const std::int8_t want =
+                                exists && kx < kernel_width && tap >= view.taps.first && tap < view.taps.last
+                                    ? weights[static_cast<std::size_t>((ky * kernel_width + tap) * s.outputs() + o)]
+                                    : std::int8_t{0};
+                            sum += want;
+                            wrong += weight_at(v, b, ky, kx, i) != want;
+                        }
+                        wrong += packed.row_sums[static_cast<std::size_t>(
+                                     (static_cast<std::int64_t>(v) * kernel_height + ky) * packed.lane_count +
+                                     static_cast<std::int64_t>(b) * entry.lanes + i)] != sum;
+                    }
+            }
+        }
+        CAPTURE(s.input.width, s.input.channels, s.multiplier, kernel_height, kernel_width, packed.width, packed.flat,
+                static_cast<int>(layout));
+        CHECK(wrong == 0);
+        CHECK(static_cast<std::int64_t>(packed.blocks.size()) * entry.lanes == packed.lane_count);
+        // Each view's moved kernel lies inside the image for all its pixels, and finds all their taps.
+        CHECK(packed.views.front().taps == tap_range{0, kernel_width});
+        CHECK(packed.views.front().shift == 0);
+        for (std::size_t v = 1; v < packed.views.size(); ++v) {
+            const depthwise_view& view = packed.views[v];
+            int pixels = 0;
+            for (std::int64_t x = 0; x < s.output().width; ++x) {
+                if (valid_taps(x, s.input.width, kernel_width, s.window.stride.width, s.window.dilation.width,
+                               s.window.padding.left) != view.taps)
+                    continue;
+                ++pixels;
+                const std::int64_t first =
+                    x * s.window.stride.width - s.window.padding.left + view.shift * s.window.dilation.width;
+                wrong += first < 0 || first + dilated_kernel(kernel_width, s.window.dilation.width) > s.input.width;
+            }
+            CHECK(pixels > 0);
+            wrong += view.taps.first - view.shift < 0 || view.taps.last - view.shift > kernel_width;
+        }
+        CHECK(wrong == 0);
+        const auto count = static_cast<std::int64_t>(packed.views.size()) * packed.lane_count * kernel_height;
+        CHECK(static_cast<std::size_t>(count * groups) == packed.weights.size());
+        CHECK(static_cast<std::size_t>(count) == packed.row_sums.size());
+        // The narrowest registers that hold the layer, and each output in some vector.
+        const std::int64_t extent = packed.flat ? row : s.input.channels;
+        CHECK(packed.lanes == std::min<std::int64_t>(extent, entry.lanes));
+        if (!packed.flat) {
+            CHECK(*std::min_element(computed.begin(), computed.end()) == 1);
+            CHECK(*std::max_element(computed.begin(), computed.end()) <= 2);
+        } else {
+            CHECK(s.window.stride.width == 1);
+            CHECK(s.multiplier == 1);
+            const auto vectors = (row + entry.lanes - 1) / entry.lanes;
+            CHECK(static_cast<std::int64_t>(packed.blocks.size()) <= vectors);
+            // Vectors of the row find their block again after the last.
+            if (static_cast<std::int64_t>(packed.blocks.size()) < vectors)
+                CHECK(static_cast<std::int64_t>(packed.blocks.size()) * entry.lanes % s.input.channels == 0);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace po2quant::test

@@ -1,0 +1,117 @@
+/// The kernels against the scalar rules on float bit patterns, every exponent among them: 2^22 for each mode, all 2^32
+/// when PO2QUANT_FULL is set; fewer for other grids.
+#include <atomic>
+#include <bit>
+#include <thread>
+#include <vector>
+
+#include <po2quant/kernels/fake_quantize.hpp>
+#include <po2quant/kernels/fake_quantize_backward.hpp>
+#include <po2quant/kernels/quantize.hpp>
+
+#include "../support/float_cases.hpp"
+#include "../support/same_bits.hpp"
+
+using namespace po2quant;
+
+namespace {
+
+constexpr std::size_t block = 1 << 14;
+
+/// What one thread works with; `wrong` is the first mistake it met.
+struct bench {
+    std::vector<float> x = std::vector<float>(block);
+    std::vector<float> y = std::vector<float>(block);
+    std::vector<float> dx = std::vector<float>(block);
+    std::vector<std::int8_t> codes8 = std::vector<std::int8_t>(block);
+    std::vector<std::int16_t> codes16 = std::vector<std::int16_t>(block);
+    std::string wrong;
+};
+
+template <rounding Mode>
+void check_block(bench& b, const quantizer& q, std::uint64_t first_index) {
+    const kernels::grid g = kernels::grid_of(q, first_index);
+    kernels::fake_quantize<default_arch, Mode>(b.x.data(), b.y.data(), block, q.exponent, g);
+    kernels::quantize<default_arch, Mode>(b.x.data(), b.codes8.data(), block, q.exponent, g);
+    kernels::quantize<default_arch, Mode>(b.x.data(), b.codes16.data(), block, q.exponent, g);
+    // The upstream gradient is x itself: any bits.
+    const float_interval pass = pass_interval(q.format, q.mode, ste::clip_code);
+    const float scale = exp2_float(q.exponent);
+    if (Mode == rounding::stochastic)
+        kernels::pass_gradient_stochastic<default_arch>(b.x.data(), b.x.data(), b.dx.data(), block, q.exponent, g);
+    else
+        kernels::pass_gradient<default_arch>(b.x.data(), b.x.data(), b.dx.data(), block,
+                                             {pass.low * scale, pass.high * scale});
+    for (std::size_t i = 0; i < block; ++i) {
+        const float x = b.x[i];
+        const std::int32_t code = quantize(x, q, first_index + i);
+        const float y = x != x ? x : dequantize(code, q.exponent);
+        const float dx = fake_quantize_gradient(x, x, q, ste::clip_code, first_index + i);
+        if (!test::same_bits(b.y[i], y) || b.codes8[i] != code || b.codes16[i] != code ||
+            !test::identical(b.dx[i], dx)) {
+            b.wrong = test::name_of(q) + ", index " + std::to_string(first_index + i) + ": " + test::shown(x) +
+                      " gives " + test::shown(b.y[i]) + ", codes " + std::to_string(b.codes8[i]) + " and " +
+                      std::to_string(b.codes16[i]) + ", gradient " + test::shown(b.dx[i]) + "; expected " +
+                      test::shown(y) + ", " + std::to_string(code) + ", " + test::shown(dx);
+            return;
+        }
+    }
+}
+
+/// One pattern out of each 2^32 / count neighbours, the lower bits mixed so that all mantissa bits vary.
+std::uint32_t pattern(std::uint64_t i, int spread) {
+    const auto base = static_cast<std::uint32_t>(i << spread);
+    return spread == 0 ? base : base | (mix_bits(base) & ((1U << spread) - 1U));
+}
+
+template <rounding Mode>
+void sweep(integer_format format, int exponent, int spread) {
+    const std::uint64_t blocks = (std::uint64_t{1} << (32 - spread)) / block;
+    const quantizer q{format, exponent, Mode, 0x123456789};
+    std::atomic<std::uint64_t> next = 0;
+    const auto work = [&](bench& b) {
+        for (std::uint64_t n = next++; n < blocks && b.wrong.empty(); n = next++) {
+            for (std::size_t i = 0; i < block; ++i) b.x[i] = std::bit_cast<float>(pattern(n * block + i, spread));
+            check_block<Mode>(b, q, n * block);
+        }
+    };
+    std::vector<bench> benches(std::max(1U, std::thread::hardware_concurrency()));
+    std::vector<std::thread> threads;
+    for (bench& b : benches) threads.emplace_back(work, std::ref(b));
+    for (std::thread& t : threads) t.join();
+    for (const bench& b : benches) {
+        INFO(default_arch::name << ": " << b.wrong);
+        CHECK(b.wrong.empty());
+    }
+}
+
+template <rounding Mode>
+void sweep_all() {
+    sweep<Mode>(int8, -4, test::full() ? 0 : 10);
+    const int spread = test::full() ? 6 : 14;
+    sweep<Mode>(int4, max_exponent, spread);  // small products underflow
+    sweep<Mode>(int8_narrow, min_exponent, spread);
+    sweep<Mode>(integer_format{.bits = 7, .is_signed = false}, 0, spread);
+}
+
+}  // namespace
+
+TEST_CASE("float patterns: half_up") { sweep_all<rounding::half_up>(); }
+TEST_CASE("float patterns: half_even") { sweep_all<rounding::half_even>(); }
+TEST_CASE("float patterns: half_away") { sweep_all<rounding::half_away>(); }
+TEST_CASE("float patterns: floor") { sweep_all<rounding::floor>(); }
+TEST_CASE("float patterns: stochastic") { sweep_all<rounding::stochastic>(); }
+
+TEST_CASE("stochastic rounding: element indices around and beyond 2^32") {
+    test::random_source random;
+    bench b;
+    const std::uint64_t step = std::uint64_t{1} << 32;
+    for (const std::uint64_t near : {step, 3 * step, std::uint64_t{1} << 62})
+        for (std::uint64_t before = 0; before < 40; ++before) {
+            const quantizer q{int8, -4, rounding::stochastic, random.bits()};
+            test::fill_values(b.x, random, int8, std::vector{q.exponent});
+            check_block<rounding::stochastic>(b, q, near - 64 - before);
+            INFO(default_arch::name << ": " << b.wrong);
+            CHECK(b.wrong.empty());
+        }
+}
