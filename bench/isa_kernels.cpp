@@ -1,0 +1,108 @@
+// The table of one instruction set, PO2QUANT_ISA; see kernel_table.hpp. Nothing of the standard library runs in here.
+#include "kernel_table.hpp"
+#include "shapes.hpp"
+
+#include <po2quant/kernels/fake_quantize.hpp>
+#include <po2quant/kernels/fake_quantize_backward.hpp>
+#include <po2quant/kernels/quantize.hpp>
+#include <po2quant/kernels/requantize.hpp>
+
+#define PO2QUANT_JOIN_(a, b) a##b
+#define PO2QUANT_JOIN(a, b) PO2QUANT_JOIN_(a, b)
+
+namespace po2quant::bench {
+namespace {
+
+using isa = arch::PO2QUANT_ISA;
+using ops = simd::integer<isa>;
+
+void fake_quantize(const float* in, float* out, std::size_t n) {
+    kernels::fake_quantize<isa, rounding::half_up>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0});
+}
+void fake_quantize_backward(const float* x, const float* dy, float* dx, std::size_t n) {
+    const float_interval codes = pass_interval(int8, rounding::half_up, ste::clip_code);
+    kernels::pass_gradient<isa>(x, dy, dx, n, {codes.low * exp2_float(exponent), codes.high * exp2_float(exponent)});
+}
+float minmax(const float* in, std::size_t n) {
+    const kernels::extremes e = kernels::minmax<isa>(in, n);
+    return e.min + e.max;
+}
+void quantize(const float* in, std::int8_t* out, std::size_t n) {
+    kernels::quantize<isa, rounding::half_up>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0});
+}
+void dequantize(const std::int8_t* in, float* out, std::size_t n) { kernels::dequantize<isa>(in, out, n, exponent); }
+void add(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::size_t n) {
+    kernels::add<isa, rounding::half_up>(a, b, out, 1, n, 0, {1, 0, {1, rounding::half_up, {0, 127}}});
+}
+
+/// Twelve independent chains of dot products: more than latency times throughput on any CPU so far.
+std::int64_t dot_products(std::int64_t repetitions) {
+    constexpr int chains = ops::registers >= 32 ? 12 : 8;
+    alignas(64) static const std::int8_t codes[64] = {3, 1, 4, 1, 5, 9, 2, 6};
+    alignas(64) static const ops::dot_i8::weight weights[64] = {2, 7, 1, 8, 2, 8, 1, 8};
+    alignas(64) std::int32_t sink[16] = {};
+    using dot = ops::dot_i8;
+    const auto x = dot::broadcast(codes);
+    const auto w = dot::load(weights);
+    typename ops::reg acc[chains];
+    simd::unroll<chains>([&](auto i) PO2Q_INLINE_LAMBDA { acc[i] = ops::set(i); });
+    for (std::int64_t r = 0; r < repetitions; ++r)
+        simd::unroll<chains>([&](auto i) PO2Q_INLINE_LAMBDA { acc[i] = dot::dot(acc[i], x, w); });
+    simd::unroll<chains>([&](auto i) PO2Q_INLINE_LAMBDA { ops::store(sink, ops::add(acc[i], ops::load(sink))); });
+    asm volatile("" : : "r"(sink) : "memory");  // somebody may read it
+    return repetitions * chains * ops::lanes * 4;
+}
+
+using batch = simd::f32<isa>;
+
+void read(const float* in, std::size_t n) {
+    constexpr std::size_t step = 4 * batch::size;
+    batch a(0.0F);
+    batch b(0.0F);
+    batch c(0.0F);
+    batch d(0.0F);
+    for (std::size_t i = 0; i + step <= n; i += step) {
+        a = a | batch::load_unaligned(in + i);
+        b = b | batch::load_unaligned(in + i + batch::size);
+        c = c | batch::load_unaligned(in + i + 2 * batch::size);
+        d = d | batch::load_unaligned(in + i + 3 * batch::size);
+    }
+    alignas(64) float sink[16];
+    ((a | b) | (c | d)).store_aligned(sink);
+    asm volatile("" : : "r"(sink) : "memory");  // somebody may read it
+}
+
+void read2_write1(const float* a, const float* b, float* out, std::size_t n) {
+    constexpr std::size_t step = 4 * batch::size;
+    for (std::size_t i = 0; i + step <= n; i += step) {
+        const batch v0 = batch::load_unaligned(a + i) & batch::load_unaligned(b + i);
+        const batch v1 = batch::load_unaligned(a + i + batch::size) & batch::load_unaligned(b + i + batch::size);
+        const batch v2 =
+            batch::load_unaligned(a + i + 2 * batch::size) & batch::load_unaligned(b + i + 2 * batch::size);
+        const batch v3 =
+            batch::load_unaligned(a + i + 3 * batch::size) & batch::load_unaligned(b + i + 3 * batch::size);
+        v0.store_unaligned(out + i);
+        v1.store_unaligned(out + i + batch::size);
+        v2.store_unaligned(out + i + 2 * batch::size);
+        v3.store_unaligned(out + i + 3 * batch::size);
+    }
+}
+
+}  // namespace
+
+constexpr kernel_table PO2QUANT_JOIN(PO2QUANT_ISA, _kernels) = {
+    isa::name,
+    &fake_quantize,
+    &fake_quantize_backward,
+    &minmax,
+    &quantize,
+    &dequantize,
+    &add,
+    &kernels::conv2d_table_of<isa>,
+    &kernels::depthwise_table_of<isa>,
+    &dot_products,
+    &read,
+    &read2_write1,
+};
+
+}  // namespace po2quant::bench

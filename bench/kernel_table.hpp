@@ -1,0 +1,41 @@
+#pragma once
+/// Kernels of one instruction set as function pointers, so that one program holds those of all: isa_kernels.cpp is
+/// compiled once for each and defines its table; nothing else of the benchmarks is compiled with its flags.
+#include <cstddef>
+#include <cstdint>
+
+#include <po2quant/kernels/conv2d.hpp>
+#include <po2quant/kernels/depthwise_conv2d.hpp>
+#include <po2quant/kernels/minmax.hpp>
+
+namespace po2quant::bench {
+
+struct kernel_table {
+    const char* name;
+    void (*fake_quantize)(const float* in, float* out, std::size_t n);
+    void (*fake_quantize_backward)(const float* x, const float* dy, float* dx, std::size_t n);
+    float (*minmax)(const float* in, std::size_t n);
+    void (*quantize)(const float* in, std::int8_t* out, std::size_t n);
+    void (*dequantize)(const std::int8_t* in, float* out, std::size_t n);
+    void (*add)(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::size_t n);
+    const kernels::conv2d_table* conv2d;
+    const kernels::depthwise_table* depthwise_conv2d;
+
+    /// Roofs: int8 multiply-accumulates by the set's best dot product, in registers; reads; reads of two and writes of
+    /// one.
+    std::int64_t (*dot_products)(std::int64_t repetitions);  ///< returns the multiply-accumulates done
+    void (*read)(const float* in, std::size_t n);
+    void (*read2_write1)(const float* a, const float* b, float* out, std::size_t n);
+};
+
+extern const kernel_table generic_kernels;
+#if defined(__x86_64__)
+extern const kernel_table sse2_kernels;
+extern const kernel_table sse4_1_kernels;
+extern const kernel_table avx2_kernels;
+extern const kernel_table avx_vnni_kernels;
+extern const kernel_table avx512bw_kernels;
+extern const kernel_table avx512_vnni_kernels;
+#endif
+
+}  // namespace po2quant::bench
