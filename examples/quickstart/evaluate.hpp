@@ -1,0 +1,35 @@
+#pragma once
+/// What the networks are worth: accuracy, bit-for-bit comparison, time.
+#include "integer_network.hpp"
+
+namespace quickstart {
+
+inline constexpr std::int64_t evaluation_batch = 100;
+
+/// Percent of the first `count` images that a float graph gets right.
+double accuracy(training_graph& graph, const labelled_images& images, std::int64_t count);
+
+/// One tensor, over the whole test set.
+struct tensor_comparison {
+    std::string name;
+    std::int64_t compared = 0;
+    std::int64_t differing = 0;
+};
+
+struct comparison {
+    std::vector<tensor_comparison> tensors;  ///< the input, every layer's output, the logits last
+    double integer_accuracy = 0;             ///< percent
+
+    std::int64_t compared() const;
+    std::int64_t differing() const;
+};
+
+/// Runs both networks on all images and compares every activation: the float of the fake-quantized graph must be the
+/// integer's code times 2^exponent.
+comparison compare(quantized_graph& graph, integer_network& net, const labelled_images& images);
+
+/// Milliseconds for all images, without loading them.
+double milliseconds(training_graph& graph, const labelled_images& images);
+double milliseconds(integer_network& net, const labelled_images& images);
+
+}  // namespace quickstart

@@ -1,0 +1,175 @@
+#include "quantized_graph.hpp"
+
+#include <po2quant/training/fake_quantize.hpp>
+#include <po2quant/training/fake_quantize_backward.hpp>
+
+#include <algorithm>
+
+#include "channels.hpp"
+
+namespace quickstart {
+namespace {
+
+pq::channel_quantizer weight_quantizer(const layer_grids& g) {
+    return {.format = pq::int8, .exponents = g.weight_exponents};
+}
+pq::channel_quantizer bias_quantizer(const layer_grids& g) {
+    return {.format = pq::int16, .exponents = g.bias_exponents};
+}
+pq::quantizer output_quantizer(const layer_grids& g) { return {.format = pq::int8, .exponent = g.output_exponent}; }
+
+/// Depthwise layers hold few weights per channel, and folding batch norm leaves each channel its own range: one
+/// exponent per channel. All others get one per tensor.
+bool per_channel(const layer_shape& s) { return s.kind == op::depthwise_conv2d; }
+
+/// A channel of all but zeros must not push its accumulators' grid so far down that its bias does not fit into them.
+constexpr int finest_weight_exponent = -14;
+
+}  // namespace
+
+quantized_graph::quantized_graph(network& net, std::uint64_t calibration_steps)
+    : net_(net), layers_(net.layers.size()) {
+    for (tensors& t : layers_) t.grids.range.delay = calibration_steps;
+}
+
+void quantized_graph::freeze() {
+    for (tensors& t : layers_) t.grids.range.frozen = true;
+}
+
+std::span<float> quantized_graph::input(std::int64_t images) {
+    images_ = images;
+    input_.resize(static_cast<std::size_t>(images * net_.layers.front().shape.input.elements()));
+    return input_;
+}
+
+/// Chooses exponents from the ranges of today's weights and bias and puts both on their grids.
+void quantized_graph::quantize_parameters(const layer& l, tensors& t) const {
+    layer_grids& g = t.grids;
+    std::vector<pq::range> ranges(per_channel(l.shape) ? static_cast<std::size_t>(l.shape.outputs) : 1);
+    g.weight_exponents.resize(ranges.size());
+    g.bias_exponents.resize(ranges.size());
+
+    pq::observe_channels(l.weights.value, 1, ranges);
+    for (std::size_t c = 0; c < ranges.size(); ++c)
+        g.weight_exponents[c] = std::max(pq::exponent_for(ranges[c], pq::int8), finest_weight_exponent);
+    t.weights.resize(l.weights.value.size());
+    pq::fake_quantize(l.weights.value, t.weights, weight_quantizer(g));
+
+    // The bias has 16 bits and its own exponent, but none finer than the accumulators': those bits would be rounded
+    // off.
+    pq::observe_channels(l.bias.value, 1, ranges);
+    for (std::size_t c = 0; c < ranges.size(); ++c)
+        g.bias_exponents[c] =
+            std::max(pq::exponent_for(ranges[c], pq::int16), g.input_exponent + g.weight_exponents[c]);
+    t.bias.resize(l.bias.value.size());
+    pq::fake_quantize(l.bias.value, t.bias, bias_quantizer(g));
+}
+
+/// Observes the outputs, picks their exponent, rounds them.
+void quantized_graph::quantize_outputs(const layer& l, tensors& t) const {
+    layer_grids& g = t.grids;
+    t.output.resize(t.clamped.size());
+    if (l.shape.kind == op::average_pool && g.range.quantizing())
+        // The integer pool's 16-bit form: means in 1/256 of the input's grid.
+        pq::fake_quantize(t.clamped, t.clamped, {.format = pq::int16, .exponent = g.input_exponent - 8}, threads);
+    const bool quantizing = g.range.quantizing();
+    if (tracking_) g.range.observe(t.clamped, threads);
+    if (quantizing && l.shape.kind != op::fully_connected) {
+        g.output_exponent = g.range.exponent(pq::int8);
+        pq::fake_quantize(t.clamped, t.output, output_quantizer(g), threads);
+    } else {
+        std::copy(t.clamped.begin(), t.clamped.end(), t.output.begin());  // logits stay sums
+    }
+}
+
+std::span<const float> quantized_graph::forward() {
+    pq::fake_quantize(input_, input_, input_quantizer, threads);
+    const std::vector<float>* x = &input_;
+    int input_exponent = input_quantizer.exponent;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+        const layer& l = net_.layers[i];
+        tensors& t = layers_[i];
+        const layer_shape& s = l.shape;
+        const std::int64_t in = s.input.elements();
+        const std::int64_t out = s.output().elements();
+        t.grids.input_exponent = input_exponent;
+        if (l.learns() && t.grids.range.quantizing()) {
+            quantize_parameters(l, t);
+        } else {
+            t.weights = l.weights.value;
+            t.bias = l.bias.value;
+        }
+        t.clamped.resize(static_cast<std::size_t>(images_ * out));
+        const float low = lower_limit(s.clamp);
+        const float high = upper_limit(s.clamp);
+        for_each_slot(images_, [&](std::int64_t, std::int64_t first, std::int64_t count) {
+            float* y = t.clamped.data() + first * out;
+            quickstart::forward(s, count, x->data() + first * in, t.weights.data(), y);
+            if (!l.learns()) return;
+            for_each_channels(s.outputs, [&](std::int64_t c, auto zero) {
+                using lanes = decltype(zero);
+                const lanes bias = lanes::Map(t.bias.data() + c);
+                for (std::int64_t at = c; at < count * out; at += s.outputs)
+                    lanes::Map(y + at) = (lanes::Map(y + at) + bias).max(low).min(high);
+            });
+        });
+        quantize_outputs(l, t);
+        x = &t.output;
+        input_exponent = t.grids.output_exponent;
+    }
+    return *x;
+}
+
+void quantized_graph::backward(std::span<const float> logits_gradient) {
+    layers_.back().gradient.assign(logits_gradient.begin(), logits_gradient.end());
+    for (std::size_t i = layers_.size(); i-- > 0;) {
+        layer& l = net_.layers[i];
+        tensors& t = layers_[i];
+        const layer_shape& s = l.shape;
+        const std::int64_t in = s.input.elements();
+        const std::int64_t out = s.output().elements();
+        const std::int64_t slots = slot_count(images_);
+        // Straight through the rounding of the outputs, where they did not saturate. The pool's 16-bit means never do.
+        const bool quantized = t.grids.range.quantizing();
+        if (quantized && s.kind != op::fully_connected)
+            pq::fake_quantize_backward(t.clamped, t.gradient, t.gradient, output_quantizer(t.grids), {}, threads);
+
+        const std::size_t weights = l.weights.value.size();
+        const std::size_t biases = l.bias.value.size();
+        const float low = lower_limit(s.clamp);
+        const float high = upper_limit(s.clamp);
+        const std::vector<float>& x = i > 0 ? layers_[i - 1].output : input_;
+        std::vector<float>& dx = i > 0 ? layers_[i - 1].gradient : input_gradient_;
+        dx.resize(x.size());
+        t.partial.resize(static_cast<std::size_t>(slots) * (weights + biases));
+        for_each_slot(images_, [&](std::int64_t slot, std::int64_t first, std::int64_t count) {
+            float* dy = t.gradient.data() + first * out;
+            const float* y = t.clamped.data() + first * out;
+            float* dw = t.partial.data() + static_cast<std::size_t>(slot) * weights;
+            float* db =
+                t.partial.data() + static_cast<std::size_t>(slots) * weights + static_cast<std::size_t>(slot) * biases;
+            for_each_channels(l.learns() ? s.outputs : 0, [&](std::int64_t c, auto zero) {
+                using lanes = decltype(zero);
+                lanes total = zero;
+                for (std::int64_t at = c; at < count * out; at += s.outputs) {
+                    const lanes d = clamp_gradient<lanes>(lanes::Map(y + at), lanes::Map(dy + at), low, high);
+                    lanes::Map(dy + at) = d;
+                    total += d;
+                }
+                lanes::Map(db + c) = total;
+            });
+            quickstart::backward(s, count, x.data() + first * in, t.weights.data(), dy,
+                                 i > 0 ? dx.data() + first * in : nullptr, dw);
+        });
+        if (!l.learns()) continue;
+        const std::span partial(t.partial);
+        add_slots(partial.first(static_cast<std::size_t>(slots) * weights), slots, l.weights.gradient);
+        add_slots(partial.subspan(static_cast<std::size_t>(slots) * weights), slots, l.bias.gradient);
+        if (!quantized) continue;
+        // Straight through the rounding of weights and bias.
+        pq::fake_quantize_backward(l.weights.value, l.weights.gradient, l.weights.gradient, weight_quantizer(t.grids));
+        pq::fake_quantize_backward(l.bias.value, l.bias.gradient, l.bias.gradient, bias_quantizer(t.grids));
+    }
+}
+
+}  // namespace quickstart

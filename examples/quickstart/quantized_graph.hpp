@@ -1,0 +1,66 @@
+#pragma once
+/// Training with fake quantization: where the library's kernels plug into a host's loop. Every call of pq:: in the .cpp
+/// is one line that a real framework's layer would hold too.
+#include <po2quant/training/range_trackers.hpp>
+
+#include "network.hpp"
+
+namespace quickstart {
+
+/// Pixels are p / 256 with codes of int8 and exponent −7: round(p / 2), at most 127.
+inline constexpr pq::quantizer input_quantizer{.format = pq::int8, .exponent = -7};
+
+/// The grids of one layer.
+struct layer_grids {
+    pq::ema_range range{.decay = 0.99F};  ///< of the outputs, before they are rounded
+    int input_exponent = 0;
+    int output_exponent = 0;
+    std::vector<int> weight_exponents;  ///< one, or one per output channel
+    std::vector<int> bias_exponents;    ///< as many
+};
+
+class quantized_graph final : public training_graph {
+public:
+    /// `net` without batch norm. Ranges are watched for `calibration_steps` forward passes; from then on all is
+    /// quantized.
+    quantized_graph(network& net, std::uint64_t calibration_steps);
+
+    std::span<float> input(std::int64_t images) override;
+    std::span<const float> forward() override;
+    void backward(std::span<const float> logits_gradient) override;
+
+    /// Whether forward passes change ranges; off for evaluation.
+    void set_tracking(bool on) { tracking_ = on; }
+    /// Ranges, and so the activations' exponents, stay as they are from now on.
+    void freeze();
+
+    const network& net() const { return net_; }
+    const layer_grids& grids(std::size_t layer) const { return layers_[layer].grids; }
+    /// Of the last forward pass: the quantized input, a layer's output, and the same before it was rounded.
+    std::span<const float> quantized_input() const { return input_; }
+    std::span<const float> output(std::size_t layer) const { return layers_[layer].output; }
+    std::span<const float> clamped(std::size_t layer) const { return layers_[layer].clamped; }
+
+private:
+    struct tensors {
+        layer_grids grids;
+        std::vector<float> weights;  ///< on their grid
+        std::vector<float> bias;     ///< on its grid
+        std::vector<float> clamped;  ///< clamp(x*w + bias)
+        std::vector<float> output;   ///< clamped, on its grid: the next layer's input
+        std::vector<float> gradient;
+        std::vector<float> partial;
+    };
+
+    void quantize_parameters(const layer& l, tensors& t) const;
+    void quantize_outputs(const layer& l, tensors& t) const;
+
+    network& net_;
+    std::int64_t images_ = 0;
+    bool tracking_ = true;
+    std::vector<float> input_;
+    std::vector<float> input_gradient_;
+    std::vector<tensors> layers_;
+};
+
+}  // namespace quickstart
