@@ -3,6 +3,7 @@
 
 #include <po2quant/inference/add.hpp>
 #include <po2quant/inference/concat.hpp>
+#include <po2quant/inference/depthwise_conv2d.hpp>
 #include <po2quant/reference/requantize.hpp>
 
 #include "inference/random_layers.hpp"
@@ -167,6 +168,54 @@ TEST_CASE("add of a code to itself doubles it") {
     CHECK(out == codes);
     add(codes, codes, codes, {.output_exponent = 0}, test_executor{});
     for (int i = 0; i < 256; ++i) CHECK(codes[static_cast<std::size_t>(i)] == std::clamp(2 * (i - 128), -128, 127));
+}
+
+/// Sums around the ends of int16, of what a shift by 8 leaves of int8, and far away.
+std::vector<std::int32_t> sums_worth_trying() {
+    std::vector<std::int32_t> all;
+    for (const std::int32_t around : {0, 127 << 8, -128 * 256, 32767, -32768, 65535, 1 << 20, -(1 << 24), 1 << 29})
+        for (std::int32_t d = -260; d <= 260; ++d) all.push_back(around + d);
+    return all;
+}
+
+TEST_CASE("words suffice exactly where saturating sums to int16 changes no code") {
+    for (int shift = 0; shift <= 31; ++shift)
+        for (const std::int64_t magnitude : {1, 32767, 32768, 1 << 20, 1 << 30}) {
+            CAPTURE(shift, magnitude);
+            bool same = 2 <= shift && shift <= 15;  // 2^(16 - shift) is an int16
+            for (const std::int32_t sum : sums_worth_trying()) {
+                if (!same || std::abs(std::int64_t{sum}) > magnitude) continue;
+                const auto shifted = saturate<std::int16_t>(sum) * (1 << (16 - shift)) >> 16;
+                same = clamp(shifted, -128, 127) == clamp(sum >> shift, -128, 127);
+            }
+            CHECK(kernels::words_suffice(shift, magnitude) == same);
+        }
+}
+
+TEST_CASE("layers: sums at the ends of int16, every shift") {
+    const std::vector<std::int32_t> bias = sums_worth_trying();
+    const auto outputs = static_cast<std::int64_t>(bias.size());
+    const std::vector<std::int8_t> weights(bias.size(), 0);
+    const int zero[] = {0};
+    for (int shift = 0; shift <= 20; ++shift)
+        for (const activation clamp : {activation::none, activation::relu}) {
+            const requantization q{
+                .weight_exponents = zero, .bias_exponents = zero, .output_exponent = shift, .clamp = clamp};
+            std::vector<std::int8_t> want;
+            for (const std::int32_t sum : bias)
+                want.push_back(static_cast<std::int8_t>(
+                    requantize(sum, shift, q.mode, {clamp == activation::none ? -128 : 0, 127})));
+            CAPTURE(shift, static_cast<int>(clamp));
+            std::vector<std::int8_t> out(bias.size());
+            const std::vector<std::int8_t> one(1, 5);
+            conv2d({.input = {.height = 1, .width = 1, .channels = 1}, .outputs = outputs}, weights, bias, q)
+                .run(one, out);
+            CHECK(out == want);
+            const std::vector<std::int8_t> many(bias.size(), 5);
+            depthwise_conv2d({.input = {.height = 1, .width = 1, .channels = outputs}}, weights, bias, q)
+                .run(many, out);
+            CHECK(out == want);
+        }
 }
 
 template <class In, class Out>

@@ -30,6 +30,7 @@ struct integer<test::offset_arch> : integer_generic {
 /// By four taps, as the instructions that want the offset have it.
 template <>
 struct depthwise_steps<test::offset_arch> {
+    using isa = test::offset_arch;
     using ops = integer<test::offset_arch>;
     using reg = ops::reg;
     struct channels {

@@ -290,7 +290,11 @@ private:
         const std::int64_t block_outputs = packed_.blocks.front().outputs;
         const std::int64_t pixel_macs =
             shape_.window.kernel.height * shape_.window.kernel.width * shape_.group_inputs() * block_outputs;
-        grid_ = detail::cut(output_, std::max<std::int64_t>(1, (std::int64_t{1} << 21) / pixel_macs));
+        // Four rows at least, so that the pixels of a padded column fill a tile, but where that leaves less than 8
+        // tasks.
+        const auto all_rows = geometry_.batch * static_cast<std::int64_t>(packed_.blocks.size()) * output_.height;
+        grid_ = detail::cut(output_, std::max<std::int64_t>(1, (std::int64_t{1} << 21) / pixel_macs),
+                            std::clamp<std::int64_t>(all_rows / 8, 1, 4));
         // 256 products and more per output hide an addition; with less, strips of about 64 KB of output, which L2
         // holds.
         if (pixel_macs < 256 * block_outputs)
@@ -339,7 +343,7 @@ private:
                     if (c >= block.outputs) continue;
                     const auto at = static_cast<std::size_t>(block.lanes + v * table_->lanes + lane);
                     const auto o = static_cast<std::size_t>(block.first_output + c);
-                    shift_[at] = plan_.shift[o];
+                    shift_[at] = plan_.count_or_factor(o);
                     constant_[at] = plan_.constant[o];
                     bias[at] =
                         static_cast<std::uint32_t>(plan_.bias[o]) + static_cast<std::uint32_t>(plan_.constant[o]);

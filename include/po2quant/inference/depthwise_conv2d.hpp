@@ -206,7 +206,7 @@ private:
         return all;
     }
 
-    const kernels::depthwise_table::width_entry& width() const { return table_->entry[packed_.width]; }
+    const kernels::depthwise_table::width_entry& width() const { return table_->of(packed_.width, plan_.input_format); }
 
     void choose_kernels() {
         const window2d& w = shape_.window;
@@ -234,18 +234,21 @@ private:
                 const auto at = b * static_cast<std::size_t>(width().lanes) + static_cast<std::size_t>(i);
                 const auto o = static_cast<std::size_t>(
                     (block.first_channel + lane) % shape_.input.channels * shape_.multiplier + block.multiple);
-                shift_[at] = plan_.shift[o];
+                shift_[at] = plan_.count_or_factor(o);
                 constant_[at] = plan_.constant[o];
                 bias[at] = static_cast<std::uint32_t>(plan_.bias[o]) + static_cast<std::uint32_t>(plan_.constant[o]);
             }
         }
         const auto offset = static_cast<std::uint32_t>(width().input_offset);
-        row_bias_.assign(static_cast<std::size_t>(output_.height), 0);
+        row_bias_.assign(
+            static_cast<std::size_t>(kernels::depthwise_rows_before + output_.height + kernels::depthwise_rows_behind),
+            0);
         for (const detail::axis_segment& row : detail::segments(output_.height, shape_.input.height, w.kernel.height,
                                                                 w.stride.height, w.dilation.height, w.padding.top)) {
             const std::size_t first = bias_.size();
             for (std::int64_t y = row.begin; y < row.end; ++y)
-                row_bias_[static_cast<std::size_t>(y)] = static_cast<std::int64_t>(offset == 0 ? 0 : first);
+                row_bias_[static_cast<std::size_t>(kernels::depthwise_rows_before + y)] =
+                    static_cast<std::int64_t>(offset == 0 ? 0 : first);
             if (offset == 0 && first != 0) continue;
             for (std::size_t i = 0; i < (offset == 0 ? 1 : packed_.views.size()) * lanes; ++i) {
                 std::uint32_t sum = 0;
@@ -281,9 +284,7 @@ private:
             line_ = output_.width;
         }
         const std::int64_t columns = line_ * static_cast<std::int64_t>(groups_.size());
-        // A strip's first rows are computed for it alone; 24 rows make that little, and three columns of them stay in
-        // L1.
-        const std::int64_t strips = (output_.height + 23) / 24;
+        const std::int64_t strips = (output_.height + kernels::depthwise_rows - 1) / kernels::depthwise_rows;
         rows_ = (output_.height + strips - 1) / strips;
         strips_ = (output_.height + rows_ - 1) / rows_;
         // About 2^17 multiply-accumulates each, a microsecond.
@@ -363,7 +364,7 @@ private:
         s.stride = w.stride.height;
         s.dilation = w.dilation.height;
         s.block_weights = w.kernel.height * taps * width().lanes;
-        s.row_bias = row_bias_.data() + y;
+        s.row_bias = row_bias_.data() + kernels::depthwise_rows_before + y;
         while (first < end) {
             const std::int64_t line = first / line_;
             const std::int64_t last = std::min(end, (line + 1) * line_);
@@ -387,7 +388,7 @@ private:
                   std::int64_t begin, std::int64_t end) const {
         const std::int64_t origin = first_channel - shape_.window.padding.left * shape_.input.channels;
         const std::int64_t reach = (shape_.window.kernel.width - 1) * s.tap + s.group * width().lanes;
-        const bool is_plain = s.requantize.kind == kernels::epilogue::shift && s.output_lane == 1;
+        const bool is_plain = s.requantize.kind <= kernels::epilogue::shift && s.output_lane == 1;
         const auto run = [&](std::int64_t from, std::int64_t to, int lanes, kernels::depthwise_table::function kernel,
                              std::int64_t shift = 0) {
             if (from >= to) return;

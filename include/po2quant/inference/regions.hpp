@@ -113,10 +113,14 @@ struct task_grid {
     std::int64_t strips() const { return row_strips * column_strips; }
 };
 
-/// Strips of about `pixels` output pixels. A long row is cut at multiples of 48, a multiple of every tile's pixels.
-inline task_grid cut(const extent2d& output, std::int64_t pixels) {
+/// Strips of about `pixels` output pixels, and of `least_rows` rows where the image has them; of rows as equal in
+/// number as can be. A long row is cut at multiples of 48, a multiple of every tile's pixels.
+inline task_grid cut(const extent2d& output, std::int64_t pixels, std::int64_t least_rows = 1) {
     task_grid g{};
-    g.rows = std::clamp<std::int64_t>(pixels / output.width, 1, output.height);
+    const std::int64_t rows = std::clamp<std::int64_t>(pixels / output.width, 1, output.height);
+    const std::int64_t strips =
+        std::clamp<std::int64_t>(output.height / least_rows, 1, (output.height + rows - 1) / rows);
+    g.rows = (output.height + strips - 1) / strips;
     g.columns = output.width;
     if (g.rows == 1 && output.width >= 2 * pixels) g.columns = std::max<std::int64_t>(1, pixels / 48) * 48;
     g.row_strips = (output.height + g.rows - 1) / g.rows;

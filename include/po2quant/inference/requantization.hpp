@@ -21,7 +21,7 @@ namespace detail {
 struct requantize_plan {
     std::vector<std::int32_t> bias;  ///< aligned, the rounding constant not in it
     std::vector<std::int32_t> shift;
-    std::vector<std::int32_t> constant;  ///< the rounding constant to fold into the bias, 0 unless kind is shift
+    std::vector<std::int32_t> constant;  ///< the rounding constant to fold into the bias, 0 where kind is round
     code_range range{};
     int input_exponent = 0;
     int output_exponent = 0;
@@ -29,6 +29,11 @@ struct requantize_plan {
     rounding mode = rounding::half_up;
     kernels::epilogue kind = kernels::epilogue::shift;
     certificate proof;
+
+    /// What kernels need to shift channel o.
+    std::int32_t count_or_factor(std::size_t o) const {
+        return kind == kernels::epilogue::shift_words ? 1 << (16 - shift[o]) : shift[o];
+    }
 };
 
 inline int per_channel(std::span<const int> values, std::size_t channel) {
@@ -85,6 +90,7 @@ inline requantize_plan plan_requantization(const char* function, const requantiz
     plan.output_exponent = q.output_exponent;
     plan.input_format = q.input_format;
     const bool foldable = q.mode == rounding::half_up || q.mode == rounding::floor;
+    bool words = true;
     for (std::size_t o = 0; o < products.size(); ++o) {
         channel_proof channel{.products = products[o], .has_bias = !bias.empty(), .mode = q.mode};
         channel.accumulator_exponent = q.input_exponent + per_channel(q.weight_exponents, o);
@@ -103,7 +109,9 @@ inline requantize_plan plan_requantization(const char* function, const requantiz
         plan.shift.push_back(channel.shift);
         plan.constant.push_back(static_cast<std::int32_t>(rounding_constant(channel.shift, q.mode)));
         if (!foldable || channel.shift < 0 || channel.shift > 31) plan.kind = kernels::epilogue::round;
+        words = words && kernels::words_suffice(channel.shift, plan.proof.magnitude.back());
     }
+    if (words && plan.kind == kernels::epilogue::shift) plan.kind = kernels::epilogue::shift_words;
     if (plan.kind == kernels::epilogue::round) std::fill(plan.constant.begin(), plan.constant.end(), 0);
     return plan;
 }

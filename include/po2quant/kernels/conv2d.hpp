@@ -169,7 +169,7 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
     std::int64_t tiles = (pixels + most - 1) / most;
     if (tiles == 0) return;
     const auto size = static_cast<int>(pixels / tiles);
-    const tile_store<Arch, Vectors> store(r.outputs);
+    const tile_store<Arch, Vectors> store(r.requantize, r.outputs);
     std::int64_t larger = pixels % tiles;  // tiles of size + 1
     simd::unroll<most>([&](auto i) PO2Q_INLINE_LAMBDA {
         constexpr int tile = most - i;

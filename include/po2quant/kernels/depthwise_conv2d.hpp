@@ -19,10 +19,18 @@
 /// `taps` codes each, zeros behind the last tap and channel.
 /// Guarantees: reads and writes named elements only; no allocation, no exceptions.
 #include <po2quant/kernels/epilogue.hpp>
+#include <po2quant/numerics/format.hpp>
 #include <po2quant/simd/depthwise_steps.hpp>
 #include <po2quant/tensor/window.hpp>
 
 namespace po2quant::kernels {
+
+/// Output rows of a strip at most. Its first rows are computed for it alone, which 24 make little; three columns of
+/// them stay in L1.
+inline constexpr std::int64_t depthwise_rows = 24;
+/// Rows around those of a strip that a walk may begin and never end.
+inline constexpr std::int64_t depthwise_rows_before = 5 - 1;
+inline constexpr std::int64_t depthwise_rows_behind = 2 * (5 - 1);
 
 /// Columns of vectors side by side, and the strip of rows they walk down. Distances are in elements.
 struct depthwise_strip {
@@ -51,17 +59,19 @@ struct depthwise_strip {
     /// Lanes and weights lie in blocks, that of each vector behind that of the one before, block 0 behind the last.
     std::int64_t block;
     std::int64_t blocks;
-    const std::int32_t* weights;   ///< of block 0
-    std::int64_t block_weights;    ///< dwords from block to block
-    const std::int32_t* bias;      ///< of block 0
-    const std::int64_t* row_bias;  ///< [rows]: elements from `bias` to that of an output row
-    requantize_block requantize;   ///< of block 0
+    const std::int32_t* weights;  ///< of block 0
+    std::int64_t block_weights;   ///< dwords from block to block
+    const std::int32_t* bias;     ///< of block 0
+    /// Elements from `bias` to that of an output row. Can be read for depthwise_rows_before before the first and
+    /// depthwise_rows_behind behind the last, though nothing comes of those.
+    const std::int64_t* row_bias;
+    requantize_block requantize;  ///< of block 0
 };
 
 /// One vector's place. By value: as far as compilers know, a store of codes could change what is behind a reference.
-template <class Arch>
+template <class Steps>
 struct depthwise_vector {
-    using steps = simd::depthwise_steps<Arch>;
+    using reg = typename Steps::reg;
     std::uintptr_t input;  ///< first lane at kx = 0 in input row 0; as a number it may lie before the image
     std::int64_t element;  ///< as depthwise_strip::first_element
     std::int64_t input_row;
@@ -76,163 +86,228 @@ struct depthwise_vector {
 
     PO2Q_INLINE depthwise_vector(const depthwise_strip& s, std::int64_t column, std::int64_t i, std::int64_t block,
                                  std::int64_t bytes)
-        : element(s.first_element + column * s.input_step + i * steps::lanes),
+        : element(s.first_element + column * s.input_step + i * Steps::lanes),
           input_row(s.input_row),
           tap(s.tap),
           lanes(s.lanes),
-          output(static_cast<char*>(s.output) + (column * s.output_step + i * steps::lanes * s.output_lane) * bytes),
+          output(static_cast<char*>(s.output) + (column * s.output_step + i * Steps::lanes * s.output_lane) * bytes),
           output_row(s.output_row * bytes),
           output_lane(s.output_lane),
           weights(s.weights + block * s.block_weights),
-          bias(s.bias + block * steps::lanes),
+          bias(s.bias + block * Steps::lanes),
           requantize(s.requantize) {
         input = reinterpret_cast<std::uintptr_t>(s.input) + static_cast<std::uintptr_t>(element);
-        requantize.shift += block * steps::lanes;
-        requantize.rounding_constant += block * steps::lanes;
+        requantize.shift += block * Steps::lanes;
+        requantize.rounding_constant += block * Steps::lanes;
     }
-    PO2Q_INLINE void begin(std::int64_t row_bias, typename steps::reg (&acc)[steps::vectors]) const {
+    /// Sums of registers First and following begin with the bias.
+    template <int First, int Count>
+    PO2Q_INLINE void begin(std::int64_t row_bias, reg (&acc)[Count]) const {
         const std::int32_t* b = bias + row_bias;
-        simd::unroll<steps::vectors>([&](auto v)
-                                         PO2Q_INLINE_LAMBDA { acc[v] = steps::ops::load(b + v * steps::ops::lanes); });
-    }
-    template <bool Plain>
-    PO2Q_INLINE void finish(char* out, const typename steps::reg (&acc)[steps::vectors]) const {
-        if constexpr (Plain) store_all_codes<Arch, steps::vectors>(out, acc, requantize);
-        else store_sums<Arch, steps::vectors>(out, output_lane, acc, requantize, lanes);
+        simd::unroll<Count>([&](auto v)
+                                PO2Q_INLINE_LAMBDA { acc[v] = Steps::ops::load(b + (First + v) * Steps::ops::lanes); });
     }
     static PO2Q_INLINE const std::int8_t* address(std::uintptr_t x, std::int64_t distance) {
         return reinterpret_cast<const std::int8_t*>(x + static_cast<std::uintptr_t>(distance));
     }
     /// The lanes that lie inside the row at column tap kx.
-    PO2Q_INLINE typename steps::part inside(std::int64_t kx) const {
+    PO2Q_INLINE typename Steps::part inside(std::int64_t kx) const {
         const std::int64_t first = element + kx * tap;
         const std::int64_t end = input_row - first;
-        return steps::part_of(first < 0 ? (-first < lanes ? -first : lanes) : 0,
+        return Steps::part_of(first < 0 ? (-first < lanes ? -first : lanes) : 0,
                               end < lanes ? (end > 0 ? end : 0) : lanes);
     }
 };
 
-/// Square kernels of Kernel taps, rows moving by Stride. Plain: all lanes of all taps lie inside their row, and all
-/// leave as codes side by side, with epilogue::shift.
-template <class Arch, int Kernel, int Stride, bool Plain>
-PO2Q_INLINE void depthwise_walk(const depthwise_vector<Arch> vector, const depthwise_strip& s) {
-    using steps = simd::depthwise_steps<Arch>;
-    constexpr int groups = (Kernel + steps::taps - 1) / steps::taps;
-    constexpr int slots = (Kernel + Stride - 1) / Stride;  // output rows that one input row may serve
-    constexpr bool keep = Kernel * groups * steps::vectors <= steps::weight_registers;
+/// The weights that a walk multiplies with: of registers First … First + Count − 1 of a vector. As many as fit stay in
+/// registers, the others are operands in memory.
+template <class Steps, int Kernel, int First, int Count>
+struct depthwise_weights {
+    static constexpr int groups = (Kernel + Steps::taps - 1) / Steps::taps;
+    static constexpr int all = Kernel * groups * Count;
+    static constexpr int kept = all < Steps::weight_registers ? all : Steps::weight_registers;
+    typename Steps::lane_taps reg[kept > 0 ? kept : 1];
+    const std::int32_t* memory = nullptr;
 
-    typename steps::lane_taps kept[keep ? Kernel * groups * steps::vectors : 1];
-    if constexpr (keep)
-        simd::unroll<Kernel * groups * steps::vectors>(
-            [&](auto i) PO2Q_INLINE_LAMBDA { kept[i] = steps::load_weights(vector.weights + i * steps::ops::lanes); });
-    typename steps::part inside[Plain ? 1 : Kernel];
+    static constexpr int place(int i) { return (i / Count * Steps::vectors + First + i % Count) * Steps::ops::lanes; }
+    PO2Q_INLINE void load(const std::int32_t* weights) {
+        memory = weights;
+        simd::unroll<kept>([&](auto i) PO2Q_INLINE_LAMBDA { reg[i] = Steps::load_weights(weights + place(i)); });
+    }
+    template <int I>
+    PO2Q_INLINE typename Steps::reg dot(typename Steps::reg acc, typename Steps::lane_taps x) const {
+        if constexpr (I < kept) return Steps::dot(acc, x, reg[I]);
+        else return Steps::dot(acc, x, memory + place(I));
+    }
+};
+
+/// Registers of a vector that one walk computes: half of them, in two walks, where the weights of all would have to be
+/// loaded for every row. Their words wait for each other in memory.
+template <class Steps, int Kernel>
+inline constexpr int depthwise_part =
+    Steps::vectors == 4 && Kernel* depthwise_weights<Steps, Kernel, 0, 4>::groups * 4 > Steps::weight_registers
+        ? 2
+        : Steps::vectors;
+
+/// Square kernels of Kernel taps, rows moving by Stride. Plain: all lanes of all taps lie inside their row, and all
+/// leave as codes side by side, by epilogue::shift or shift_words. Computes registers First … First + Count − 1;
+/// `first_words` [rows] are what a walk of the first half leaves for that of the second.
+template <class Steps, int Kernel, int Stride, bool Plain, int First, int Count, class Codes>
+PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const depthwise_strip& s,
+                                const depthwise_weights<Steps, Kernel, First, Count>& weights, const Codes& codes,
+                                typename Codes::words* first_words) {
+    constexpr int groups = depthwise_weights<Steps, Kernel, First, Count>::groups;
+    constexpr int slots = (Kernel + Stride - 1) / Stride;  // output rows that one input row may serve
+
+    typename Steps::part inside[Plain ? 1 : Kernel];
     if constexpr (!Plain) simd::unroll<Kernel>([&](auto kx) PO2Q_INLINE_LAMBDA { inside[kx] = vector.inside(kx); });
 
-    const std::int64_t rows = s.rows;
-    const std::int64_t* row_bias = s.row_bias;
     // Rows lie too far apart for the CPU to foresee the next vector's.
     [[maybe_unused]] const std::int64_t next = (Kernel - 1) * vector.tap + s.input_step;
-    std::int64_t row = s.first_row;
-    const auto row_end = static_cast<std::uint64_t>([&] {
-        const std::int64_t end = row + (rows - 1) * Stride + Kernel;
-        return end < s.input_height ? end : s.input_height;
-    }());
+    // Steps that would see rows of padding only are left out.
+    const std::int64_t skipped = s.first_row < 0 ? -s.first_row / Stride : 0;
+    std::int64_t row = s.first_row + skipped * Stride;
+    const std::int64_t row_end = std::min(s.first_row + (s.rows - 1) * Stride + Kernel, s.input_height);
     std::uintptr_t x = vector.input + static_cast<std::uintptr_t>(row * vector.input_row);
     char* out = vector.output;
-    typename steps::reg acc[slots][steps::vectors];
-    simd::unroll<slots>([&](auto i) PO2Q_INLINE_LAMBDA { vector.begin(*row_bias, acc[i]); });
-    // Step t begins output row t in slot t % slots, adds the input rows it is the newest to see, and ends row t − slots
-    // + 1.
-    const std::int64_t last = rows + slots - 1;
-    for (std::int64_t base = 0; base < last; base += slots) {
-        simd::unroll<slots>([&](auto phase) PO2Q_INLINE_LAMBDA {
-            const std::int64_t t = base + phase;
-            vector.begin(*row_bias, acc[phase]);
-            if (t + 1 < rows) ++row_bias;
-            simd::unroll<Stride>([&](auto q) PO2Q_INLINE_LAMBDA {
-                if (static_cast<std::uint64_t>(row) < row_end) {
-                    if constexpr (Plain && Kernel == 3) __builtin_prefetch(vector.address(x, next));
-                    simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
-                        typename steps::channels tap[steps::taps];
-                        simd::unroll<steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
-                            constexpr int kx = g * steps::taps + k;
-                            if constexpr (kx >= Kernel) tap[k] = tap[0];  // at weight 0
-                            else if constexpr (Plain) tap[k] = steps::load(vector.address(x, kx * vector.tap));
-                            else tap[k] = steps::load(vector.address(x, kx * vector.tap), inside[kx]);
-                        });
-                        typename steps::lane_taps d[steps::vectors];
-                        steps::interleave(tap, d);
-                        simd::unroll<slots>([&](auto m) PO2Q_INLINE_LAMBDA {
-                            constexpr int ky = q + Stride * m;
-                            if constexpr (ky < Kernel) {
-                                constexpr int slot = (phase - m + slots) % slots;
-                                simd::unroll<steps::vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
-                                    constexpr int at = (ky * groups + g) * steps::vectors + v;
-                                    if constexpr (keep) acc[slot][v] = steps::dot(acc[slot][v], d[v], kept[at]);
-                                    else
-                                        acc[slot][v] =
-                                            steps::dot(acc[slot][v], d[v], vector.weights + at * steps::ops::lanes);
-                                });
-                            }
-                        });
+    const std::int64_t* row_bias = s.row_bias + skipped;
+    typename Steps::reg acc[slots][Count];
+    simd::unroll<slots - 1>(
+        [&](auto i) PO2Q_INLINE_LAMBDA { vector.template begin<First>(row_bias[i - (slots - 1)], acc[i + 1]); });
+    // The output row that a step ends; it begins the one that is slots − 1 rows below.
+    std::int64_t done = skipped - (slots - 1);
+
+    // A step begins an output row in slot `phase`, adds the input rows that it is the newest to see, and ends the
+    // oldest row. Inside: they all exist.
+    const auto step = [&](auto phase, auto inside_image) PO2Q_INLINE_LAMBDA {
+        vector.template begin<First>(*row_bias, acc[phase]);
+        ++row_bias;
+        simd::unroll<Stride>([&](auto q) PO2Q_INLINE_LAMBDA {
+            if (inside_image || (row >= 0 && row < row_end)) {
+                if constexpr (Plain && Kernel == 3) __builtin_prefetch(vector.address(x, next));
+                simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
+                    typename Steps::channels tap[Steps::taps];
+                    simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
+                        constexpr int kx = g * Steps::taps + k;
+                        if constexpr (kx >= Kernel) tap[k] = tap[0];  // at weight 0
+                        else if constexpr (Plain) tap[k] = Steps::load(vector.address(x, kx * vector.tap));
+                        else tap[k] = Steps::load(vector.address(x, kx * vector.tap), inside[kx]);
                     });
-                }
-                ++row;
-                x += static_cast<std::uintptr_t>(vector.input_row);
-            });
-            constexpr int done = (phase + 1) % slots;
-            if (t >= slots - 1 && t < last) {
-                vector.template finish<Plain>(out, acc[done]);
-                out += vector.output_row;
+                    typename Steps::lane_taps d[Steps::vectors];
+                    Steps::interleave(tap, d);
+                    simd::unroll<slots>([&](auto m) PO2Q_INLINE_LAMBDA {
+                        constexpr int ky = q + Stride * m;
+                        if constexpr (ky < Kernel) {
+                            constexpr int slot = (phase - m + slots) % slots;
+                            simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
+                                constexpr int at = (ky * groups + g) * Count + v;
+                                acc[slot][v] = weights.template dot<at>(acc[slot][v], d[First + v]);
+                            });
+                        }
+                    });
+                });
             }
+            ++row;
+            x += static_cast<std::uintptr_t>(vector.input_row);
+            // One pointer that moves, not one for each row and tap, which would have to be loaded again.
+            asm("" : "+r"(x));
         });
+        if (done >= 0 && (inside_image || done < s.rows)) {
+            const auto& sums = acc[(phase + 1) % slots];
+            if constexpr (!Plain) {
+                store_sums(out, vector.output_lane, sums, vector.requantize, codes, vector.lanes);
+            } else if constexpr (Count == Steps::vectors) {
+                typename Codes::words words[Codes::half];
+                codes.narrow(sums, words);
+                codes.store(reinterpret_cast<std::int8_t*>(out), words, Steps::lanes);
+            } else if constexpr (First == 0) {
+                *first_words++ = codes.template narrow<0>(sums[0], sums[1]);
+            } else {
+                const typename Codes::words words[2] = {*first_words++, codes.template narrow<1>(sums[0], sums[1])};
+                codes.store(reinterpret_cast<std::int8_t*>(out), words, Steps::lanes);
+            }
+            out += vector.output_row;
+        }
+        ++done;
+    };
+    while (done < s.rows) {
+        if (Plain && Kernel == 3 && row >= 0 && row + slots * Stride <= row_end)
+            simd::unroll<slots>([&](auto phase) PO2Q_INLINE_LAMBDA { step(phase, std::true_type{}); });
+        else simd::unroll<slots>([&](auto phase) PO2Q_INLINE_LAMBDA { step(phase, std::false_type{}); });
     }
 }
 
 /// Any kernel, stride and dilation: one output row after the other.
-template <class Arch>
-PO2Q_INLINE void depthwise_row(const depthwise_vector<Arch>& vector, const depthwise_strip& s, std::int64_t y) {
-    using steps = simd::depthwise_steps<Arch>;
-    const std::int64_t groups = (s.kernel.width + steps::taps - 1) / steps::taps;
-    typename steps::reg acc[steps::vectors];
-    vector.begin(s.row_bias[y], acc);
+template <class Steps, class Codes>
+PO2Q_INLINE void depthwise_row(const depthwise_vector<Steps>& vector, const depthwise_strip& s, const Codes& codes,
+                               std::int64_t y) {
+    const std::int64_t groups = (s.kernel.width + Steps::taps - 1) / Steps::taps;
+    typename Steps::reg acc[Steps::vectors];
+    vector.template begin<0>(s.row_bias[y], acc);
     for (std::int64_t ky = 0; ky < s.kernel.height; ++ky) {
         const std::int64_t row = s.first_row + y * s.stride + ky * s.dilation;
         if (row < 0 || row >= s.input_height) continue;
         const std::uintptr_t x = vector.input + static_cast<std::uintptr_t>(row * vector.input_row);
         for (std::int64_t g = 0; g < groups; ++g) {
-            typename steps::channels tap[steps::taps];
-            simd::unroll<steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
-                const std::int64_t kx = g * steps::taps + k;
+            typename Steps::channels tap[Steps::taps];
+            simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
+                const std::int64_t kx = g * Steps::taps + k;
                 // Behind the last tap: the last one again, at weight 0.
                 const std::int64_t at = kx < s.kernel.width ? kx : s.kernel.width - 1;
-                tap[k] = steps::load(vector.address(x, at * vector.tap), vector.inside(at));
+                tap[k] = Steps::load(vector.address(x, at * vector.tap), vector.inside(at));
             });
-            typename steps::lane_taps d[steps::vectors];
-            steps::interleave(tap, d);
-            const std::int32_t* w = vector.weights + (ky * groups + g) * steps::lanes;
-            simd::unroll<steps::vectors>(
-                [&](auto v) PO2Q_INLINE_LAMBDA { acc[v] = steps::dot(acc[v], d[v], w + v * steps::ops::lanes); });
+            typename Steps::lane_taps d[Steps::vectors];
+            Steps::interleave(tap, d);
+            const std::int32_t* w = vector.weights + (ky * groups + g) * Steps::lanes;
+            simd::unroll<Steps::vectors>(
+                [&](auto v) PO2Q_INLINE_LAMBDA { acc[v] = Steps::dot(acc[v], d[v], w + v * Steps::ops::lanes); });
         }
     }
-    vector.template finish<false>(vector.output + y * vector.output_row, acc);
+    store_sums(vector.output + y * vector.output_row, vector.output_lane, acc, vector.requantize, codes, vector.lanes);
 }
 
 /// All vectors of a strip; Kernel 0 is any.
-template <class Arch, int Kernel, int Stride, bool Plain>
-void depthwise_conv2d(const depthwise_strip& s) {
+template <class Steps, int Kernel, int Stride, bool Plain>
+void depthwise_conv2d(const depthwise_strip& strip) {
+    // A copy is out of reach of the bytes that are written, and need not be read again after each store.
+    const depthwise_strip s = strip;
+    using codes_type = code_store<typename Steps::isa, Steps::vectors>;
     const std::int64_t bytes = s.requantize.kind == epilogue::accumulators ? 4 : 1;
     std::int64_t block = s.block;
-    for (std::int64_t column = 0; column < s.columns; ++column) {
-        for (std::int64_t i = 0; i < s.group; ++i) {
-            const depthwise_vector<Arch> vector(s, column, i, block, bytes);
-            if constexpr (Kernel == 0) {
-                for (std::int64_t y = 0; y < s.rows; ++y) depthwise_row<Arch>(vector, s, y);
-            } else {
-                depthwise_walk<Arch, Kernel, Stride, Plain>(vector, s);
+    const auto each = [&](auto f) PO2Q_INLINE_LAMBDA {
+        for (std::int64_t column = 0; column < s.columns; ++column)
+            for (std::int64_t i = 0; i < s.group; ++i) {
+                f(depthwise_vector<Steps>(s, column, i, block, bytes));
+                block = block + 1 == s.blocks ? 0 : block + 1;
             }
-            block = block + 1 == s.blocks ? 0 : block + 1;
-        }
+    };
+    if constexpr (Kernel == 0) {
+        each([&](const depthwise_vector<Steps>& vector) PO2Q_INLINE_LAMBDA {
+            const codes_type codes(vector.requantize);
+            for (std::int64_t y = 0; y < s.rows; ++y) depthwise_row<Steps>(vector, s, codes, y);
+        });
+    } else if constexpr (Plain && depthwise_part<Steps, Kernel> < Steps::vectors) {
+        typename codes_type::words first_words[depthwise_rows];
+        each([&](const depthwise_vector<Steps>& vector) PO2Q_INLINE_LAMBDA {
+            const codes_type codes(vector.requantize);
+            depthwise_weights<Steps, Kernel, 0, 2> low;
+            low.load(vector.weights);
+            depthwise_walk<Steps, Kernel, Stride, Plain>(vector, s, low, codes, first_words);
+            depthwise_weights<Steps, Kernel, 2, 2> high;
+            high.load(vector.weights);
+            depthwise_walk<Steps, Kernel, Stride, Plain>(vector, s, high, codes, first_words);
+        });
+    } else {
+        // What belongs to a block stays where it is while columns of the same block follow each other.
+        depthwise_weights<Steps, Kernel, 0, Steps::vectors> weights;
+        codes_type codes(s.requantize);
+        each([&](const depthwise_vector<Steps>& vector) PO2Q_INLINE_LAMBDA {
+            if (weights.memory != vector.weights) {
+                weights.load(vector.weights);
+                codes = codes_type(vector.requantize);
+            }
+            depthwise_walk<Steps, Kernel, Stride, Plain>(vector, s, weights, codes, nullptr);
+        });
     }
 }
 
@@ -259,43 +334,54 @@ struct depthwise_table {
     int widths;
     /// Widest first: layers with fewer channels than lanes go to the narrowest registers that hold them.
     width_entry entry[3];
+    width_entry unsigned_entry;  ///< the widest for codes of 0..127
+
+    const width_entry& of(int width, integer_format input) const {
+        return width == 0 && !input.is_signed ? unsigned_entry : entry[width];
+    }
 };
 
-template <class Arch>
-constexpr depthwise_table::width_entry depthwise_width() {
-    using steps = simd::depthwise_steps<Arch>;
-    return {steps::lanes,
-            steps::vectors,
-            steps::taps,
-            steps::input_offset,
-            &channel_of_lane<Arch>,
-            &depthwise_conv2d<Arch, 0, 0, false>,
+template <class Steps, int Kernel, int Stride>
+constexpr depthwise_table::square depthwise_square() {
+    return {Kernel, Stride, &depthwise_conv2d<Steps, Kernel, Stride, true>,
+            &depthwise_conv2d<Steps, Kernel, Stride, false>};
+}
+
+/// Without squares.
+template <class Steps>
+constexpr depthwise_table::width_entry depthwise_narrow_entry() {
+    return {Steps::lanes,
+            Steps::vectors,
+            Steps::taps,
+            Steps::input_offset,
+            &channel_of_lane<typename Steps::isa>,
+            &depthwise_conv2d<Steps, 0, 0, false>,
             {}};
 }
 
-template <class Arch, int Kernel, int Stride>
-constexpr depthwise_table::square depthwise_square() {
-    return {Kernel, Stride, &depthwise_conv2d<Arch, Kernel, Stride, true>,
-            &depthwise_conv2d<Arch, Kernel, Stride, false>};
+template <class Steps>
+constexpr depthwise_table::width_entry depthwise_entry() {
+    depthwise_table::width_entry entry = depthwise_narrow_entry<Steps>();
+    entry.squares[0] = depthwise_square<Steps, 3, 1>();
+    entry.squares[1] = depthwise_square<Steps, 3, 2>();
+    entry.squares[2] = depthwise_square<Steps, 5, 1>();
+    entry.squares[3] = depthwise_square<Steps, 5, 2>();
+    return entry;
 }
 
 template <class Arch>
 constexpr depthwise_table make_depthwise_table() {
-    depthwise_table table{Arch::name, 1, {depthwise_width<Arch>(), {}, {}}};
-    table.entry[0].squares[0] = depthwise_square<Arch, 3, 1>();
-    table.entry[0].squares[1] = depthwise_square<Arch, 3, 2>();
-    table.entry[0].squares[2] = depthwise_square<Arch, 5, 1>();
-    table.entry[0].squares[3] = depthwise_square<Arch, 5, 2>();
+    depthwise_table table{Arch::name,
+                          1,
+                          {depthwise_entry<simd::depthwise_steps<Arch>>(), {}, {}},
+                          depthwise_entry<typename simd::depthwise_unsigned<Arch>::steps>()};
 #if defined(__SSE4_1__)
     // The narrower kernels carry Arch's name too: two instantiations of one symbol must not differ by flags.
-    if constexpr (simd::integer<Arch>::lanes == 16) {
-        table.widths = 3;
-        table.entry[1] = depthwise_width<simd::narrowed<Arch, arch::avx2>>();
-        table.entry[2] = depthwise_width<simd::narrowed<Arch, arch::sse4_1>>();
-    } else if constexpr (simd::integer<Arch>::lanes == 8) {
-        table.widths = 2;
-        table.entry[1] = depthwise_width<simd::narrowed<Arch, arch::sse4_1>>();
-    }
+    const auto narrow = [&]<class Narrow>(Narrow) {
+        table.entry[table.widths++] = depthwise_narrow_entry<simd::depthwise_steps<simd::narrowed<Arch, Narrow>>>();
+    };
+    if constexpr (simd::integer<Arch>::lanes == 16) narrow(arch::avx2{});
+    if constexpr (simd::integer<Arch>::lanes >= 8) narrow(arch::sse4_1{});
 #endif
     return table;
 }

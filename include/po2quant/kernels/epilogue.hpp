@@ -1,5 +1,6 @@
 #pragma once
 /// From int32 sums to int8 codes: what conv2d and depthwise_conv2d do with a tile of accumulators.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -11,6 +12,9 @@ namespace po2quant::kernels {
 
 /// How sums leave a kernel.
 enum class epilogue : std::uint8_t {
+    /// As shift, for sums that may be saturated to int16 first (words_suffice): a multiplication of words instead of a
+    /// shift of dwords.
+    shift_words,
     /// All shifts are 0..31 and the rounding constant is in the bias already: shift, saturate, clamp. half_up and
     /// floor.
     shift,
@@ -20,10 +24,17 @@ enum class epilogue : std::uint8_t {
     accumulators,
 };
 
+/// Whether sums of up to `magnitude` give the same int8 codes if they are saturated to int16 before a shift by `shift`:
+/// where they fit, or where what int16 holds at most is still too large for int8, as 32767 / 2^8 = 127.99 is. The shift
+/// is the upper half of a product with 2^(16 - shift), which int16 must hold.
+constexpr bool words_suffice(int shift, std::int64_t magnitude) {
+    return 2 <= shift && (shift <= 8 || (shift <= 15 && magnitude <= 32767));
+}
+
 /// What happens to the sums of a block of output channels. Arrays are int32 in the lane order of the block
 /// (channel_of).
 struct requantize_block {
-    const std::int32_t* shift;
+    const std::int32_t* shift;              ///< counts; for shift_words 2^(16 - count)
     const std::int32_t* rounding_constant;  ///< in the bias; read by `accumulators` only
     code_range range;
     rounding mode;
@@ -75,65 +86,94 @@ template <class Arch, int Vectors>
         return;
     }
     shift_lanes<Arch>(lanes, block.shift, Vectors * ops::lanes, block.mode);
-    typename ops::reg acc[Vectors];
-    for (int v = 0; v < Vectors; ++v) acc[v] = ops::load(lanes + v * ops::lanes);
+    constexpr int half = (Vectors + 1) / 2;
+    typename ops::words words[half];
+    for (int i = 0; i < half; ++i)
+        words[i] = ops::narrow(ops::load(lanes + 2 * i * ops::lanes),
+                               ops::load(lanes + std::min(2 * i + 1, Vectors - 1) * ops::lanes));
     std::int8_t row[Vectors * ops::lanes];
-    ops::template store_codes<Vectors>(row, acc, block.range, Vectors * ops::lanes);
+    ops::template store_narrowed<Vectors>(row, words, block.range, Vectors * ops::lanes);
     auto* codes = static_cast<std::int8_t*>(out);
     for (int c = 0; c < count; ++c) codes[c * stride] = row[c];
 }
 
-/// Stores `Vectors` registers of sums as int8 codes side by side: epilogue::shift, all channels.
+/// From sums to int8 codes by epilogue::shift and shift_words, for blocks of `Vectors` registers of sums. What is the
+/// same for all pixels of a block is worked out once.
 template <class Arch, int Vectors>
-PO2Q_INLINE void store_all_codes(void* out, const typename simd::integer<Arch>::reg (&acc)[Vectors],
-                                 const requantize_block& block) {
+class code_store {
     using ops = simd::integer<Arch>;
-    typename ops::reg shifted[Vectors];
-    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
-        shifted[v] = ops::shift_right(acc[v], ops::load(block.shift + v * ops::lanes));
-    });
-    ops::template store_codes<Vectors>(static_cast<std::int8_t*>(out), shifted, block.range, Vectors * ops::lanes);
-}
+    using reg = typename ops::reg;
+
+public:
+    using words = typename ops::words;
+    static constexpr int half = (Vectors + 1) / 2;  ///< registers of words
+
+    PO2Q_INLINE explicit code_store(const requantize_block& block)
+        : shift_(block.shift), range_(block.range), by_words_(block.kind == epilogue::shift_words) {
+        simd::unroll<half>([&](auto i) PO2Q_INLINE_LAMBDA { factor_[i] = ops::narrow(shift(2 * i), shift(last(i))); });
+    }
+    /// Shifted sums of registers 2·I and 2·I + 1, narrowed; an odd last register stands for both.
+    template <int I>
+    PO2Q_INLINE words narrow(reg a, reg b) const {
+        if (by_words_) return ops::multiply_high(ops::narrow(a, b), factor_[I]);
+        return ops::narrow(ops::shift_right(a, shift(2 * I)), ops::shift_right(b, shift(last(I))));
+    }
+    PO2Q_INLINE void narrow(const reg (&acc)[Vectors], words (&w)[half]) const {
+        simd::unroll<half>([&](auto i) PO2Q_INLINE_LAMBDA { w[i] = narrow<i>(acc[2 * i], acc[last(i)]); });
+    }
+    /// The first `count` codes at p.
+    PO2Q_INLINE void store(std::int8_t* p, const words (&w)[half], int count) const {
+        ops::template store_narrowed<Vectors>(p, w, range_, count);
+    }
+    PO2Q_INLINE code_range range() const { return range_; }
+
+private:
+    static constexpr int last(int i) { return 2 * i + 1 < Vectors ? 2 * i + 1 : Vectors - 1; }
+    PO2Q_INLINE reg shift(int v) const { return ops::load(shift_ + v * ops::lanes); }
+
+    const std::int32_t* shift_;
+    words factor_[half];
+    code_range range_;
+    bool by_words_;
+};
 
 /// Stores `Vectors` registers of sums: the first `count` channels at `out` (+ i * stride elements), as int8 codes or
 /// int32.
 template <class Arch, int Vectors>
 PO2Q_INLINE void store_sums(void* out, std::int64_t stride, const typename simd::integer<Arch>::reg (&acc)[Vectors],
-                            const requantize_block& block, int count) {
+                            const requantize_block& block, const code_store<Arch, Vectors>& codes, int count) {
     using ops = simd::integer<Arch>;
-    if (block.kind != epilogue::shift) {
+    if (block.kind > epilogue::shift) {
         alignas(64) std::int32_t lanes[Vectors * ops::lanes];
         simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { ops::store(lanes + v * ops::lanes, acc[v]); });
         store_sums_slowly<Arch, Vectors>(out, stride, lanes, block, count);
         return;
     }
-    typename ops::reg shifted[Vectors];
-    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
-        shifted[v] = ops::shift_right(acc[v], ops::load(block.shift + v * ops::lanes));
-    });
-    auto* codes = static_cast<std::int8_t*>(out);
+    typename ops::words words[codes.half];
+    codes.narrow(acc, words);
+    auto* to = static_cast<std::int8_t*>(out);
     if (stride == 1) {
-        ops::template store_codes<Vectors>(codes, shifted, block.range, count);
+        codes.store(to, words, count);
         return;
     }
     std::int8_t row[Vectors * ops::lanes];
-    ops::template store_codes<Vectors>(row, shifted, block.range, Vectors * ops::lanes);
-    for (int c = 0; c < count; ++c) codes[c * stride] = row[c];
+    codes.store(row, words, Vectors * ops::lanes);
+    for (int c = 0; c < count; ++c) to[c * stride] = row[c];
 }
 
 /// How the pixels of a tile of Vectors registers each are stored. Where the instruction set has a pixel_group, pixels
 /// that fill but part of a register leave together.
 template <class Arch, int Vectors>
 struct tile_store {
-    using ops = simd::integer<Arch>;
-    using reg = typename ops::reg;
+    using reg = typename simd::integer<Arch>::reg;
+    code_store<Arch, Vectors> codes;
 
-    PO2Q_INLINE explicit tile_store(int) {}
+    PO2Q_INLINE tile_store(const requantize_block& block, int) : codes(block) {}
     template <int Pixels>
     PO2Q_INLINE void operator()(void* const (&out)[Pixels], const reg (&acc)[Pixels][Vectors],
                                 const requantize_block& block, int count) const {
-        simd::unroll<Pixels>([&](auto p)
-                                 PO2Q_INLINE_LAMBDA { store_sums<Arch, Vectors>(out[p], 1, acc[p], block, count); });
+        simd::unroll<Pixels>(
+            [&](auto p) PO2Q_INLINE_LAMBDA { store_sums<Arch, Vectors>(out[p], 1, acc[p], block, codes, count); });
     }
 };
 
@@ -143,28 +183,29 @@ requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arc
     using ops = simd::integer<Arch>;
     using reg = typename ops::reg;
     using group = typename ops::template pixel_group<Vectors>;
+    code_store<Arch, Vectors> codes;
     group pixels;
 
-    PO2Q_INLINE explicit tile_store(int count) : pixels(count) {}
+    PO2Q_INLINE tile_store(const requantize_block& block, int count) : codes(block), pixels(count) {}
     template <int Pixels>
     PO2Q_INLINE void operator()(void* const (&out)[Pixels], const reg (&acc)[Pixels][Vectors],
                                 const requantize_block& block, int count) const {
         constexpr int groups = Pixels / group::pixels;
         constexpr int grouped = groups * group::pixels;
-        if (block.kind == epilogue::shift)
+        if (block.kind <= epilogue::shift)
             simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
-                reg shifted[group::pixels * Vectors];
-                simd::unroll<group::pixels * Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
-                    shifted[i] = ops::shift_right(acc[g * group::pixels + i / Vectors][i % Vectors],
-                                                  ops::load(block.shift + i % Vectors * ops::lanes));
-                });
-                pixels.store(out + g * group::pixels, shifted, block.range, count);
+                // Two registers of a pixel, or those of two pixels.
+                const auto sum = [&](int i)
+                                     PO2Q_INLINE_LAMBDA { return acc[g * group::pixels + i / Vectors][i % Vectors]; };
+                const typename ops::words words[2] = {codes.template narrow<0>(sum(0), sum(1)),
+                                                      codes.template narrow<0>(sum(2), sum(3))};
+                pixels.store(out + g * group::pixels, words, codes.range(), count);
             });
         else
             simd::unroll<grouped>(
-                [&](auto p) PO2Q_INLINE_LAMBDA { store_sums<Arch, Vectors>(out[p], 1, acc[p], block, count); });
+                [&](auto p) PO2Q_INLINE_LAMBDA { store_sums<Arch, Vectors>(out[p], 1, acc[p], block, codes, count); });
         simd::unroll<Pixels - grouped>([&](auto p) PO2Q_INLINE_LAMBDA {
-            store_sums<Arch, Vectors>(out[grouped + p], 1, acc[grouped + p], block, count);
+            store_sums<Arch, Vectors>(out[grouped + p], 1, acc[grouped + p], block, codes, count);
         });
     }
 };

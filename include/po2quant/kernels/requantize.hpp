@@ -24,8 +24,8 @@ PO2Q_INLINE void store_values(Out* out, typename simd::integer<Arch>::reg values
     if (rule.shift >= 1 && rule.shift <= 31) {
         values = simd::shift_right_rounded<Arch, Mode>(values, ops::set(rule.shift));
         if constexpr (sizeof(Out) == 1) {
-            const typename ops::reg group[1] = {values};
-            ops::template store_codes<1>(out, group, rule.range, count);
+            const typename ops::words words[1] = {ops::narrow(values, values)};
+            ops::template store_narrowed<1>(out, words, rule.range, count);
             return;
         }
     }
@@ -82,7 +82,8 @@ public:
 
     PO2Q_INLINE explicit add_words(const addition& q)
         : shift_a_(q.shift_a), shift_b_(q.shift_b), shift_(q.rule.shift), range_(q.rule.range) {
-        const int half = shift_ == 0 ? 0 : 1 << (shift_ - 1);
+        // Made for every addition, used for those that fit.
+        const int half = q.fits_words() && shift_ > 0 ? 1 << (shift_ - 1) : 0;
         constant_ = ops::set_words(Mode == rounding::floor ? 0 : Mode == rounding::half_even ? half - 1 : half);
     }
     /// `step` codes.

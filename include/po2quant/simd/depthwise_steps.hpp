@@ -17,6 +17,7 @@ namespace po2quant::simd {
 ///   pairs      one register of int32 lanes, each with `taps` codes of its channel
 template <class Arch>
 struct depthwise_steps {
+    using isa = Arch;
     using ops = integer<Arch>;
     using reg = typename ops::reg;
     using channels = typename ops::words;
@@ -57,10 +58,17 @@ struct depthwise_steps {
     static PO2Q_INLINE reg dot(reg acc, lane_taps x, const std::int32_t* w) { return dot(acc, x, load_weights(w)); }
 };
 
+/// The steps for codes of 0..127, where others are faster.
+template <class Arch>
+struct depthwise_unsigned {
+    using steps = depthwise_steps<Arch>;
+};
+
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 /// By four taps as bytes, offset by 128 as vpdpbusd wants them.
 template <>
 struct depthwise_steps<arch::avx512_vnni> {
+    using isa = arch::avx512_vnni;
     using ops = integer<arch::avx512_vnni>;
     using reg = __m512i;
     using channels = __m512i;
@@ -70,7 +78,7 @@ struct depthwise_steps<arch::avx512_vnni> {
     static constexpr int vectors = 4;
     static constexpr int lanes = 64;
     static constexpr int input_offset = 128;
-    static constexpr int weight_registers = 12;
+    static constexpr int weight_registers = 16;
 
     using part = __mmask64;
     static PO2Q_INLINE part part_of(std::int64_t begin, std::int64_t end) {
@@ -102,6 +110,23 @@ struct depthwise_steps<arch::avx512_vnni> {
         return acc;
 #endif
     }
+};
+
+/// Codes of 0..127 are what vpdpbusd wants.
+struct depthwise_unsigned_avx512_vnni : depthwise_steps<arch::avx512_vnni> {
+    static constexpr int input_offset = 0;
+    static PO2Q_INLINE channels load(const std::int8_t* p) {
+        __m512i codes = _mm512_loadu_si512(p);
+#if !defined(__clang__)
+        asm("" : "+v"(codes));  // once, not as an operand of each instruction that reads it
+#endif
+        return codes;
+    }
+    static PO2Q_INLINE channels load(const std::int8_t* p, part k) { return _mm512_maskz_loadu_epi8(k, p); }
+};
+template <>
+struct depthwise_unsigned<arch::avx512_vnni> {
+    using steps = depthwise_unsigned_avx512_vnni;
 };
 #endif
 

@@ -137,10 +137,7 @@ struct integer<arch::avx2> {
         return _mm256_sra_epi16(a, _mm_cvtsi32_si128(count));
     }
     static PO2Q_INLINE void store_words(std::int8_t* p, words low, words high, code_range range) {
-        __m256i codes = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8);
-        codes = _mm256_max_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.low)));
-        codes = _mm256_min_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.high)));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), codes);
+        store_bytes(p, _mm256_permute4x64_epi64(pack_codes(low, high, range), 0xd8));
     }
     static PO2Q_INLINE bytes load_bytes(const std::int8_t* p) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -153,14 +150,20 @@ struct integer<arch::avx2> {
     static constexpr int channel_of(int vectors, int vector, int lane) {
         return integer_generic::channel_of(vectors, vector, lane);
     }
+    static PO2Q_INLINE words narrow(reg a, reg b) { return _mm256_packs_epi32(a, b); }
+    static PO2Q_INLINE words multiply_high(words a, words b) { return _mm256_mulhi_epi16(a, b); }
+    /// Packs and clamps. Where codes are not negative, the pack takes care of one side.
+    static PO2Q_INLINE bytes pack_codes(words low, words high, code_range range) {
+        const __m256i most = _mm256_set1_epi8(static_cast<char>(range.high));
+        if (range.low == 0) return _mm256_min_epu8(_mm256_packus_epi16(low, high), most);
+        const __m256i least = _mm256_set1_epi8(static_cast<char>(range.low));
+        return _mm256_min_epi8(_mm256_max_epi8(_mm256_packs_epi16(low, high), least), most);
+    }
     template <int Vectors>
-    static PO2Q_INLINE void store_codes(std::int8_t* p, const reg (&acc)[Vectors], code_range range, int count) {
+    static PO2Q_INLINE void store_narrowed(std::int8_t* p, const words (&w)[(Vectors + 1) / 2], code_range range,
+                                           int count) {
         static_assert(Vectors >= 1 && Vectors <= 4);
-        const __m256i low = _mm256_packs_epi32(acc[0], acc[Vectors == 1 ? 0 : 1]);
-        const __m256i high = Vectors >= 3 ? _mm256_packs_epi32(acc[Vectors < 3 ? 0 : 2], acc[Vectors - 1]) : low;
-        __m256i codes = _mm256_packs_epi16(low, high);
-        codes = _mm256_max_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.low)));
-        codes = _mm256_min_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.high)));
+        __m256i codes = pack_codes(w[0], w[(Vectors - 1) / 2], range);
         // With fewer than 4 registers some codes stand more than once in each 128 bits: the first of each side by side.
         if constexpr (Vectors == 3)
             codes = _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 0, 0));

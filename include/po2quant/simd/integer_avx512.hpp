@@ -133,11 +133,8 @@ struct integer<arch::avx512bw> {
         return _mm512_sra_epi16(a, _mm_cvtsi32_si128(count));
     }
     static PO2Q_INLINE void store_words(std::int8_t* p, words low, words high, code_range range) {
-        __m512i codes =
-            _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packs_epi16(low, high));
-        codes = _mm512_max_epi8(codes, _mm512_set1_epi8(static_cast<char>(range.low)));
-        codes = _mm512_min_epi8(codes, _mm512_set1_epi8(static_cast<char>(range.high)));
-        _mm512_storeu_si512(p, codes);
+        const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+        store_bytes(p, _mm512_permutexvar_epi64(order, pack_codes(low, high, range)));
     }
     static PO2Q_INLINE bytes load_bytes(const std::int8_t* p) { return _mm512_loadu_si512(p); }
     static PO2Q_INLINE void store_bytes(std::int8_t* p, bytes b) { _mm512_storeu_si512(p, b); }
@@ -145,6 +142,16 @@ struct integer<arch::avx512bw> {
 
     static constexpr int channel_of(int vectors, int vector, int lane) {
         return integer_generic::channel_of(vectors, vector, lane);
+    }
+
+    static PO2Q_INLINE words narrow(reg a, reg b) { return _mm512_packs_epi32(a, b); }
+    static PO2Q_INLINE words multiply_high(words a, words b) { return _mm512_mulhi_epi16(a, b); }
+    /// Packs and clamps. Where codes are not negative, the pack takes care of one side.
+    static PO2Q_INLINE bytes pack_codes(words low, words high, code_range range) {
+        const __m512i most = _mm512_set1_epi8(static_cast<char>(range.high));
+        if (range.low == 0) return _mm512_min_epu8(_mm512_packus_epi16(low, high), most);
+        const __m512i least = _mm512_set1_epi8(static_cast<char>(range.low));
+        return _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(low, high), least), most);
     }
 
     /// Codes of several pixels of 1 or 2 registers each, packed together: one pixel's would fill but part of a
@@ -169,11 +176,9 @@ struct integer<arch::avx512bw> {
             order = _mm512_load_si512(from);
             codes = whole ? ~std::uint64_t{0} >> (64 - pixels * count) : (std::uint64_t{1} << count) - 1;
         }
-        /// clamp(acc) of pixel_group::pixels pixels to their places.
-        PO2Q_INLINE void store(void* const* out, const reg (&acc)[4], code_range range, int count) const {
-            __m512i packed = _mm512_packs_epi16(_mm512_packs_epi32(acc[0], acc[1]), _mm512_packs_epi32(acc[2], acc[3]));
-            packed = _mm512_max_epi8(packed, _mm512_set1_epi8(static_cast<char>(range.low)));
-            packed = _mm512_min_epi8(packed, _mm512_set1_epi8(static_cast<char>(range.high)));
+        /// clamp(w) of pixel_group::pixels pixels, 4 registers narrowed by twos, to their places.
+        PO2Q_INLINE void store(void* const* out, const words (&w)[2], code_range range, int count) const {
+            __m512i packed = pack_codes(w[0], w[1], range);
             packed = _mm512_permutexvar_epi32(order, packed);
             if (whole && static_cast<std::int8_t*>(out[pixels - 1]) - static_cast<std::int8_t*>(out[0]) ==
                              (pixels - 1) * count) {
@@ -190,31 +195,28 @@ struct integer<arch::avx512bw> {
     };
 
     template <int Vectors>
-    static PO2Q_INLINE void store_codes(std::int8_t* p, const reg (&acc)[Vectors], code_range range, int count) {
+    static PO2Q_INLINE void store_narrowed(std::int8_t* p, const words (&w)[(Vectors + 1) / 2], code_range range,
+                                           int count) {
         static_assert(Vectors >= 1 && Vectors <= 4);
         if constexpr (Vectors >= 3) {
-            __m512i codes =
-                _mm512_packs_epi16(_mm512_packs_epi32(acc[0], acc[1]), _mm512_packs_epi32(acc[2], acc[Vectors - 1]));
-            codes = _mm512_max_epi8(codes, _mm512_set1_epi8(static_cast<char>(range.low)));
-            codes = _mm512_min_epi8(codes, _mm512_set1_epi8(static_cast<char>(range.high)));
+            __m512i codes = pack_codes(w[0], w[1], range);
             // Of 3 registers, 128 bits hold 12 codes and 4 of them again.
             if constexpr (Vectors == 3)
                 codes = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 0, 0, 0, 0),
                                                  codes);
             if (count >= 64) _mm512_storeu_si512(p, codes);
             else _mm512_mask_storeu_epi8(p, (__mmask64{1} << count) - 1, codes);
-        } else if constexpr (Vectors == 2) {
-            __m256i codes = _mm512_cvtsepi16_epi8(_mm512_packs_epi32(acc[0], acc[1]));
+        } else {
+            __m256i codes = _mm512_cvtsepi16_epi8(w[0]);
             codes = _mm256_max_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.low)));
             codes = _mm256_min_epi8(codes, _mm256_set1_epi8(static_cast<char>(range.high)));
-            if (count >= 32) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), codes);
+            // Of 1 register, 64 bits hold 4 codes twice.
+            if constexpr (Vectors == 1)
+                codes = _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 2, 4, 6, 0, 0, 0, 0));
+            if (Vectors == 2 && count >= 32) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), codes);
+            else if (Vectors == 1 && count >= 16)
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(codes));
             else _mm256_mask_storeu_epi8(p, static_cast<__mmask32>((1ULL << count) - 1), codes);
-        } else {
-            __m128i codes = _mm512_cvtsepi32_epi8(acc[0]);
-            codes = _mm_max_epi8(codes, _mm_set1_epi8(static_cast<char>(range.low)));
-            codes = _mm_min_epi8(codes, _mm_set1_epi8(static_cast<char>(range.high)));
-            if (count >= 16) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), codes);
-            else _mm_mask_storeu_epi8(p, static_cast<__mmask16>((1U << count) - 1), codes);
         }
     }
 };

@@ -150,7 +150,7 @@ struct integer_generic {
     }
     static PO2Q_INLINE words zero_words() { return {}; }
     /// Words of a and b in turn, from the low (high) half of every 128 bits: lane i of the pair's 2·lanes results is
-    /// channel (i / 4) * 8 + i % 4, and 4 more for high. store_codes<2> undoes that order.
+    /// channel (i / 4) * 8 + i % 4, and 4 more for high. narrow undoes that order.
     static PO2Q_INLINE words interleave_low(words a, words b) {
         words w;
         for (int i = 0; i < lanes; ++i) {
@@ -223,16 +223,31 @@ struct integer_generic {
         return vectors == 1 ? lane : lane / 4 * 4 * vectors + 4 * vector + lane % 4;
     }
 
-    /// clamp(acc) to `range` as the first `count` of Vectors·lanes int8 at p, in channel order; nothing behind is
-    /// touched.
+    /// Two registers saturated to int16, in the order of saturating packs: of every 128 bits 4 lanes of a, then 4 of b.
+    static PO2Q_INLINE words narrow(reg a, reg b) {
+        words w;
+        for (int i = 0; i < lanes; ++i) {
+            w.lane[i] = saturate<std::int16_t>(a.lane[i]);
+            w.lane[lanes + i] = saturate<std::int16_t>(b.lane[i]);
+        }
+        return w;
+    }
+    /// floor(a * b / 2^16)
+    static PO2Q_INLINE words multiply_high(words a, words b) {
+        for (int i = 0; i < 2 * lanes; ++i) a.lane[i] = static_cast<std::int16_t>(a.lane[i] * b.lane[i] >> 16);
+        return a;
+    }
+    /// clamp(w) to `range` as the first `count` of Vectors·lanes int8 at p, in channel order; nothing behind is
+    /// touched. `w` are Vectors registers narrowed by twos, an odd last one with itself.
     template <int Vectors>
-    static PO2Q_INLINE void store_codes(std::int8_t* p, const reg (&acc)[Vectors], code_range range, int count) {
+    static PO2Q_INLINE void store_narrowed(std::int8_t* p, const words (&w)[(Vectors + 1) / 2], code_range range,
+                                           int count) {
         for (int v = 0; v < Vectors; ++v)
             for (int i = 0; i < lanes; ++i) {
                 const int c = channel_of(Vectors, v, i);
+                const std::int32_t code = w[v / 2].lane[v % 2 * lanes + i];
                 if (c < count)
-                    p[c] =
-                        static_cast<std::int8_t>(po2quant::clamp<std::int32_t>(acc[v].lane[i], range.low, range.high));
+                    p[c] = static_cast<std::int8_t>(po2quant::clamp<std::int32_t>(code, range.low, range.high));
             }
     }
 };

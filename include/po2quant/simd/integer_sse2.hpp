@@ -159,11 +159,7 @@ struct integer<arch::sse2> {
         return _mm_sra_epi16(a, _mm_cvtsi32_si128(count));
     }
     static PO2Q_INLINE void store_words(std::int8_t* p, words low, words high, code_range range) {
-        const __m128i least = _mm_set1_epi16(static_cast<short>(range.low));
-        const __m128i most = _mm_set1_epi16(static_cast<short>(range.high));
-        low = _mm_min_epi16(_mm_max_epi16(low, least), most);
-        high = _mm_min_epi16(_mm_max_epi16(high, least), most);
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(low, high));
+        store_bytes(p, pack_codes(low, high, range));
     }
     static PO2Q_INLINE bytes load_bytes(const std::int8_t* p) {
         return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -177,21 +173,27 @@ struct integer<arch::sse2> {
     static constexpr int channel_of(int vectors, int vector, int lane) {
         return integer_generic::channel_of(vectors, vector, lane);
     }
-    template <int Vectors>
-    static PO2Q_INLINE void store_codes(std::int8_t* p, const reg (&acc)[Vectors], code_range range, int count) {
-        static_assert(Vectors >= 1 && Vectors <= 4);
-        // There is no min and max of signed bytes: words are held in the range before the last pack.
+    static PO2Q_INLINE words narrow(reg a, reg b) { return _mm_packs_epi32(a, b); }
+    static PO2Q_INLINE words multiply_high(words a, words b) { return _mm_mulhi_epi16(a, b); }
+    /// Packs and clamps. Where codes are not negative, the pack takes care of one side.
+    static PO2Q_INLINE bytes pack_codes(words low, words high, code_range range) {
+        if (range.low == 0)
+            return _mm_min_epu8(_mm_packus_epi16(low, high), _mm_set1_epi8(static_cast<char>(range.high)));
+#if defined(__SSE4_1__)
+        return _mm_min_epi8(_mm_max_epi8(_mm_packs_epi16(low, high), _mm_set1_epi8(static_cast<char>(range.low))),
+                            _mm_set1_epi8(static_cast<char>(range.high)));
+#else
         const __m128i least = _mm_set1_epi16(static_cast<short>(range.low));
         const __m128i most = _mm_set1_epi16(static_cast<short>(range.high));
-        const auto words = [&](reg a, reg b) PO2Q_INLINE_LAMBDA {
-            return _mm_min_epi16(_mm_max_epi16(_mm_packs_epi32(a, b), least), most);
-        };
-        const __m128i low = words(acc[0], acc[Vectors == 1 ? 0 : 1]);
-        const __m128i high = Vectors >= 3 ? words(acc[Vectors < 3 ? 0 : 2], acc[Vectors - 1]) : low;
-        store_packed<Vectors>(p, _mm_packs_epi16(low, high), count);
+        return _mm_packs_epi16(_mm_min_epi16(_mm_max_epi16(low, least), most),
+                               _mm_min_epi16(_mm_max_epi16(high, least), most));
+#endif
     }
     template <int Vectors>
-    static PO2Q_INLINE void store_packed(std::int8_t* p, __m128i codes, int count) {
+    static PO2Q_INLINE void store_narrowed(std::int8_t* p, const words (&w)[(Vectors + 1) / 2], code_range range,
+                                           int count) {
+        static_assert(Vectors >= 1 && Vectors <= 4);
+        const __m128i codes = pack_codes(w[0], w[(Vectors - 1) / 2], range);
         if (count >= Vectors * lanes) {
             if constexpr (Vectors == 4) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), codes);
             else if constexpr (Vectors >= 2) _mm_storel_epi64(reinterpret_cast<__m128i*>(p), codes);

@@ -47,16 +47,6 @@ struct integer<arch::sse4_1> : integer<arch::sse2> {
         return widen(part);
     }
     static PO2Q_INLINE bytes max_bytes(bytes a, bytes b) { return _mm_max_epi8(a, b); }
-
-    template <int Vectors>
-    static PO2Q_INLINE void store_codes(std::int8_t* p, const reg (&acc)[Vectors], code_range range, int count) {
-        const __m128i low = _mm_packs_epi32(acc[0], acc[Vectors == 1 ? 0 : 1]);
-        const __m128i high = Vectors >= 3 ? _mm_packs_epi32(acc[Vectors < 3 ? 0 : 2], acc[Vectors - 1]) : low;
-        __m128i codes = _mm_packs_epi16(low, high);
-        codes = _mm_max_epi8(codes, _mm_set1_epi8(static_cast<char>(range.low)));
-        codes = _mm_min_epi8(codes, _mm_set1_epi8(static_cast<char>(range.high)));
-        store_packed<Vectors>(p, codes, count);
-    }
 };
 
 }  // namespace po2quant::simd
