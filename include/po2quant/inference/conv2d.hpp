@@ -294,7 +294,7 @@ private:
         // tasks.
         const auto all_rows = geometry_.batch * static_cast<std::int64_t>(packed_.blocks.size()) * output_.height;
         grid_ = detail::cut(output_, std::max<std::int64_t>(1, (std::int64_t{1} << 21) / pixel_macs),
-                            std::clamp<std::int64_t>(all_rows / 8, 1, 4));
+                            std::clamp<std::int64_t>(all_rows / 4, 1, 4));
         // 256 products and more per output hide an addition; with less, strips of about 64 KB of output, which L2
         // holds.
         if (pixel_macs < 256 * block_outputs)
