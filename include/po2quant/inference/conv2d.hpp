@@ -333,7 +333,7 @@ private:
     void make_lanes() {
         const int offset = packed_.operands.input_offset;
         const auto lanes = static_cast<std::size_t>(packed_.lane_count);
-        shift_.assign(lanes, 1);
+        shift_.assign(lanes, 2);
         constant_.assign(lanes, 0);
         std::vector<std::uint32_t> bias(lanes, 0);
         for (const conv2d_block& block : packed_.blocks) {
@@ -343,13 +343,18 @@ private:
                     if (c >= block.outputs) continue;
                     const auto at = static_cast<std::size_t>(block.lanes + v * table_->lanes + lane);
                     const auto o = static_cast<std::size_t>(block.first_output + c);
-                    shift_[at] = plan_.count_or_factor(o);
+                    shift_[at] = plan_.shift[o];
                     constant_[at] = plan_.constant[o];
                     bias[at] =
                         static_cast<std::uint32_t>(plan_.bias[o]) + static_cast<std::uint32_t>(plan_.constant[o]);
                 }
             }
         }
+        factor_.resize(plan_.kind == kernels::epilogue::shift_words ? 2 * lanes : 0);
+        if (!factor_.empty())
+            for (const conv2d_block& block : packed_.blocks)
+                kernels::pack_factors(shift_.data() + block.lanes, factor_.data() + 2 * block.lanes, block.vectors,
+                                      table_->lanes);
         const std::size_t copies = offset == 0 ? 1 : regions_.size();
         bias_.resize(copies * lanes);
         std::size_t index = 0;
@@ -478,7 +483,12 @@ private:
         job.weights = packed_.weights.data() + block.weights;
         job.bias = bias_.data() + r.bias + block.lanes;
         job.outputs = block.outputs;
-        job.requantize = {shift_.data() + block.lanes, constant_.data() + block.lanes, plan_.range, plan_.mode, kind};
+        job.requantize = {shift_.data() + block.lanes,
+                          factor_.data() + (factor_.empty() ? 0 : 2 * block.lanes),
+                          constant_.data() + block.lanes,
+                          plan_.range,
+                          plan_.mode,
+                          kind};
         (r.run < run.operands.codes ? run.shorter : run.whole)[block.vectors - 1](job);
     }
 
@@ -515,6 +525,7 @@ private:
     std::vector<region> regions_;
     detail::aligned_vector<std::int32_t> bias_;
     detail::aligned_vector<std::int32_t> shift_;
+    detail::aligned_vector<std::int16_t> factor_;  ///< of shift_words: two for each lane
     detail::aligned_vector<std::int32_t> constant_;
 };
 

@@ -222,7 +222,7 @@ private:
     void make_lanes() {
         const auto lanes = static_cast<std::size_t>(packed_.lane_count);
         const window2d& w = shape_.window;
-        shift_.assign(lanes, 1);
+        shift_.assign(lanes, 2);
         constant_.assign(lanes, 0);
         std::vector<std::uint32_t> bias(lanes, 0);
         const int own = width().lanes / width().vectors;
@@ -234,11 +234,14 @@ private:
                 const auto at = b * static_cast<std::size_t>(width().lanes) + static_cast<std::size_t>(i);
                 const auto o = static_cast<std::size_t>(
                     (block.first_channel + lane) % shape_.input.channels * shape_.multiplier + block.multiple);
-                shift_[at] = plan_.count_or_factor(o);
+                shift_[at] = plan_.shift[o];
                 constant_[at] = plan_.constant[o];
                 bias[at] = static_cast<std::uint32_t>(plan_.bias[o]) + static_cast<std::uint32_t>(plan_.constant[o]);
             }
         }
+        factor_.resize(plan_.kind == kernels::epilogue::shift_words ? 2 * lanes : 0);
+        for (std::size_t lane = 0; 2 * lane < factor_.size(); lane += static_cast<std::size_t>(width().lanes))
+            kernels::pack_factors(shift_.data() + lane, factor_.data() + 2 * lane, width().vectors, own);
         const auto offset = static_cast<std::uint32_t>(width().input_offset);
         row_bias_.assign(
             static_cast<std::size_t>(kernels::depthwise_rows_before + output_.height + kernels::depthwise_rows_behind),
@@ -375,7 +378,12 @@ private:
             s.blocks = packed_.flat ? static_cast<std::int64_t>(packed_.blocks.size()) : s.group;
             s.weights = packed_.weights.data() + static_cast<std::int64_t>(group.first) * s.block_weights;
             s.bias = bias_.data() + lane;
-            s.requantize = {shift_.data() + lane, constant_.data() + lane, plan_.range, plan_.mode, kind};
+            s.requantize = {shift_.data() + lane,
+                            factor_.data() + (factor_.empty() ? 0 : 2 * lane),
+                            constant_.data() + lane,
+                            plan_.range,
+                            plan_.mode,
+                            kind};
             run_line(s, output, (packed_.flat ? 0 : of.first_channel * shape_.multiplier + of.multiple) - origin,
                      packed_.flat ? 0 : of.first_channel, first - line * line_, last - line * line_);
             first = last;
@@ -458,6 +466,7 @@ private:
     detail::aligned_vector<std::int32_t> bias_;
     std::vector<std::int64_t> row_bias_;
     detail::aligned_vector<std::int32_t> shift_;
+    detail::aligned_vector<std::int16_t> factor_;  ///< of shift_words: two for each lane
     detail::aligned_vector<std::int32_t> constant_;
 };
 

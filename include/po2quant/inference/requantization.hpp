@@ -29,11 +29,6 @@ struct requantize_plan {
     rounding mode = rounding::half_up;
     kernels::epilogue kind = kernels::epilogue::shift;
     certificate proof;
-
-    /// What kernels need to shift channel o.
-    std::int32_t count_or_factor(std::size_t o) const {
-        return kind == kernels::epilogue::shift_words ? 1 << (16 - shift[o]) : shift[o];
-    }
 };
 
 inline int per_channel(std::span<const int> values, std::size_t channel) {

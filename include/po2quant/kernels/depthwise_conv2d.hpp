@@ -98,6 +98,7 @@ struct depthwise_vector {
           requantize(s.requantize) {
         input = reinterpret_cast<std::uintptr_t>(s.input) + static_cast<std::uintptr_t>(element);
         requantize.shift += block * Steps::lanes;
+        if (requantize.kind == epilogue::shift_words) requantize.factor += 2 * block * Steps::lanes;
         requantize.rounding_constant += block * Steps::lanes;
     }
     /// Sums of registers First and following begin with the bias.

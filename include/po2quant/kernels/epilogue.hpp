@@ -31,10 +31,22 @@ constexpr bool words_suffice(int shift, std::int64_t magnitude) {
     return 2 <= shift && (shift <= 8 || (shift <= 15 && magnitude <= 32767));
 }
 
+/// The factors of a block of `vectors` registers of `lanes` sums whose shifts are 2..15: two words for each lane at
+/// most, in the order that narrow gives words, an odd last register with itself.
+inline void pack_factors(const std::int32_t* shift, std::int16_t* factor, int vectors, int lanes) {
+    for (int v = 0; v < vectors + vectors % 2; ++v)
+        for (int lane = 0; lane < lanes; ++lane) {
+            const int count = shift[std::min(v, vectors - 1) * lanes + lane];
+            factor[v / 2 * 2 * lanes + lane / 4 * 8 + v % 2 * 4 + lane % 4] =
+                static_cast<std::int16_t>(1 << (16 - count));
+        }
+}
+
 /// What happens to the sums of a block of output channels. Arrays are int32 in the lane order of the block
 /// (channel_of).
 struct requantize_block {
-    const std::int32_t* shift;              ///< counts; for shift_words 2^(16 - count)
+    const std::int32_t* shift;
+    const std::int16_t* factor;             ///< read by `shift_words` only: 2^(16 - shift) in the order of narrow
     const std::int32_t* rounding_constant;  ///< in the bias; read by `accumulators` only
     code_range range;
     rounding mode;
@@ -97,8 +109,8 @@ template <class Arch, int Vectors>
     for (int c = 0; c < count; ++c) codes[c * stride] = row[c];
 }
 
-/// From sums to int8 codes by epilogue::shift and shift_words, for blocks of `Vectors` registers of sums. What is the
-/// same for all pixels of a block is worked out once.
+/// From sums to int8 codes by epilogue::shift and shift_words, for blocks of `Vectors` registers of sums. Shifts and
+/// factors are operands in memory: registers are for sums.
 template <class Arch, int Vectors>
 class code_store {
     using ops = simd::integer<Arch>;
@@ -109,14 +121,22 @@ public:
     static constexpr int half = (Vectors + 1) / 2;  ///< registers of words
 
     PO2Q_INLINE explicit code_store(const requantize_block& block)
-        : shift_(block.shift), range_(block.range), by_words_(block.kind == epilogue::shift_words) {
-        simd::unroll<half>([&](auto i) PO2Q_INLINE_LAMBDA { factor_[i] = ops::narrow(shift(2 * i), shift(last(i))); });
-    }
+        : shift_(block.shift),
+          factor_(block.factor),
+          range_(block.range),
+          by_words_(block.kind == epilogue::shift_words) {}
     /// Shifted sums of registers 2·I and 2·I + 1, narrowed; an odd last register stands for both.
     template <int I>
     PO2Q_INLINE words narrow(reg a, reg b) const {
-        if (by_words_) return ops::multiply_high(ops::narrow(a, b), factor_[I]);
+        return by_words_ ? ops::multiply_high(ops::narrow(a, b), factor<I>()) : shift_and_narrow<I>(a, b);
+    }
+    template <int I>
+    PO2Q_INLINE words shift_and_narrow(reg a, reg b) const {
         return ops::narrow(ops::shift_right(a, shift(2 * I)), ops::shift_right(b, shift(last(I))));
+    }
+    template <int I>
+    PO2Q_INLINE words factor() const {
+        return ops::load_words(factor_ + 2 * I * ops::lanes);
     }
     PO2Q_INLINE void narrow(const reg (&acc)[Vectors], words (&w)[half]) const {
         simd::unroll<half>([&](auto i) PO2Q_INLINE_LAMBDA { w[i] = narrow<i>(acc[2 * i], acc[last(i)]); });
@@ -132,7 +152,7 @@ private:
     PO2Q_INLINE reg shift(int v) const { return ops::load(shift_ + v * ops::lanes); }
 
     const std::int32_t* shift_;
-    words factor_[half];
+    const std::int16_t* factor_;
     code_range range_;
     bool by_words_;
 };
@@ -182,25 +202,35 @@ template <class Arch, int Vectors>
 requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arch, Vectors> {
     using ops = simd::integer<Arch>;
     using reg = typename ops::reg;
+    using words = typename ops::words;
     using group = typename ops::template pixel_group<Vectors>;
     code_store<Arch, Vectors> codes;
+    words factor;  ///< of shift_words; there are registers to keep it
     group pixels;
 
-    PO2Q_INLINE tile_store(const requantize_block& block, int count) : codes(block), pixels(count) {}
+    PO2Q_INLINE tile_store(const requantize_block& block, int count)
+        : codes(block),
+          factor(block.kind == epilogue::shift_words ? codes.template factor<0>() : ops::zero_words()),
+          pixels(count) {}
     template <int Pixels>
     PO2Q_INLINE void operator()(void* const (&out)[Pixels], const reg (&acc)[Pixels][Vectors],
                                 const requantize_block& block, int count) const {
         constexpr int groups = Pixels / group::pixels;
         constexpr int grouped = groups * group::pixels;
-        if (block.kind <= epilogue::shift)
+        const auto store_groups = [&](auto narrow) PO2Q_INLINE_LAMBDA {
             simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
                 // Two registers of a pixel, or those of two pixels.
                 const auto sum = [&](int i)
                                      PO2Q_INLINE_LAMBDA { return acc[g * group::pixels + i / Vectors][i % Vectors]; };
-                const typename ops::words words[2] = {codes.template narrow<0>(sum(0), sum(1)),
-                                                      codes.template narrow<0>(sum(2), sum(3))};
-                pixels.store(out + g * group::pixels, words, codes.range(), count);
+                const words both[2] = {narrow(sum(0), sum(1)), narrow(sum(2), sum(3))};
+                pixels.store(out + g * group::pixels, both, codes.range(), count);
             });
+        };
+        if (block.kind == epilogue::shift_words)
+            store_groups([&](reg a, reg b)
+                             PO2Q_INLINE_LAMBDA { return ops::multiply_high(ops::narrow(a, b), factor); });
+        else if (block.kind == epilogue::shift)
+            store_groups([&](reg a, reg b) PO2Q_INLINE_LAMBDA { return codes.template shift_and_narrow<0>(a, b); });
         else
             simd::unroll<grouped>(
                 [&](auto p) PO2Q_INLINE_LAMBDA { store_sums<Arch, Vectors>(out[p], 1, acc[p], block, codes, count); });
