@@ -168,7 +168,8 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
     // Steps that would see rows of padding only are left out.
     const std::int64_t skipped = s.first_row < 0 ? -s.first_row / Stride : 0;
     std::int64_t row = s.first_row + skipped * Stride;
-    const std::int64_t row_end = std::min(s.first_row + (s.rows - 1) * Stride + Kernel, s.input_height);
+    const auto row_end =
+        static_cast<std::uint64_t>(std::min(s.first_row + (s.rows - 1) * Stride + Kernel, s.input_height));
     std::uintptr_t x = vector.input + static_cast<std::uintptr_t>(row * vector.input_row);
     char* out = vector.output;
     const std::int64_t* row_bias = s.row_bias + skipped;
@@ -179,12 +180,12 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
     std::int64_t done = skipped - (slots - 1);
 
     // A step begins an output row in slot `phase`, adds the input rows that it is the newest to see, and ends the
-    // oldest row. Inside: they all exist.
-    const auto step = [&](auto phase, auto inside_image) PO2Q_INLINE_LAMBDA {
+    // oldest row.
+    const auto step = [&](auto phase) PO2Q_INLINE_LAMBDA {
         vector.template begin<First>(*row_bias, acc[phase]);
         ++row_bias;
         simd::unroll<Stride>([&](auto q) PO2Q_INLINE_LAMBDA {
-            if (inside_image || (row >= 0 && row < row_end)) {
+            if (static_cast<std::uint64_t>(row) < row_end) {
                 if constexpr (Plain && Kernel == 3) __builtin_prefetch(vector.address(x, next));
                 simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
                     typename Steps::channels tap[Steps::taps];
@@ -213,7 +214,7 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
             // One pointer that moves, not one for each row and tap, which would have to be loaded again.
             asm("" : "+r"(x));
         });
-        if (done >= 0 && (inside_image || done < s.rows)) {
+        if (static_cast<std::uint64_t>(done) < static_cast<std::uint64_t>(s.rows)) {
             const auto& sums = acc[(phase + 1) % slots];
             if constexpr (!Plain) {
                 store_sums(out, vector.output_lane, sums, vector.requantize, codes, vector.lanes);
@@ -231,11 +232,7 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
         }
         ++done;
     };
-    while (done < s.rows) {
-        if (Plain && Kernel == 3 && row >= 0 && row + slots * Stride <= row_end)
-            simd::unroll<slots>([&](auto phase) PO2Q_INLINE_LAMBDA { step(phase, std::true_type{}); });
-        else simd::unroll<slots>([&](auto phase) PO2Q_INLINE_LAMBDA { step(phase, std::false_type{}); });
-    }
+    while (done < s.rows) simd::unroll<slots>(step);
 }
 
 /// Any kernel, stride and dilation: one output row after the other.

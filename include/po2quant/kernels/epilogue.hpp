@@ -169,7 +169,7 @@ PO2Q_INLINE void store_sums(void* out, std::int64_t stride, const typename simd:
         store_sums_slowly<Arch, Vectors>(out, stride, lanes, block, count);
         return;
     }
-    typename ops::words words[codes.half];
+    typename ops::words words[code_store<Arch, Vectors>::half];
     codes.narrow(acc, words);
     auto* to = static_cast<std::int8_t*>(out);
     if (stride == 1) {
