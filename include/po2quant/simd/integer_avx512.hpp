@@ -252,7 +252,11 @@ struct integer<arch::avx512_vnni> : integer<arch::avx512bw> {
     struct dot_i8 : dot_u7 {
         static constexpr int input_offset = 128;
         static PO2Q_INLINE step offset(step s) {
-            return {_mm512_xor_si512(s.quad, _mm512_set1_epi8(static_cast<char>(0x80)))};
+            __m512i half = _mm512_set1_epi8(static_cast<char>(0x80));
+#if defined(__clang__)
+            asm("" : "+v"(half));  // else it sees that one dword can be offset first, and broadcasts from a register
+#endif
+            return {_mm512_xor_si512(s.quad, half)};
         }
         static PO2Q_INLINE step broadcast(const input* p) { return offset(dot_u7::broadcast(p)); }
         static PO2Q_INLINE step broadcast_first(const input* p, int count) {

@@ -36,7 +36,11 @@ struct integer<arch::avx_vnni> : integer<arch::avx2> {
         static constexpr int input_offset = 128;
         static constexpr int scratch = 1;  // 128 in every byte
         static PO2Q_INLINE step offset(step s) {
-            return {_mm256_xor_si256(s.quad, _mm256_set1_epi8(static_cast<char>(0x80)))};
+            __m256i half = _mm256_set1_epi8(static_cast<char>(0x80));
+#if defined(__clang__)
+            asm("" : "+x"(half));  // else it sees that one dword can be offset first, and broadcasts from a register
+#endif
+            return {_mm256_xor_si256(s.quad, half)};
         }
         static PO2Q_INLINE step broadcast(const input* p) { return offset(dot_u7::broadcast(p)); }
         static PO2Q_INLINE step broadcast_first(const input* p, int count) {
