@@ -25,6 +25,19 @@ struct integer<test::offset_arch> : integer_generic {
             return add(acc, sum);
         }
     };
+    struct dot_u7 : integer_generic::dot_i8 {
+        static reg dot(reg acc, step x, step_weights w) {
+            reg sum = set(0);
+            for (int i = 0; i < lanes; ++i)
+                for (int k = 0; k < codes; ++k)
+                    sum.lane[i] += static_cast<std::uint8_t>(x.code[k]) * w.code[codes * i + k];
+            return add(acc, sum);
+        }
+    };
+    static bytes offset_bytes(bytes b) {
+        for (std::int8_t& code : b.lane) code = static_cast<std::int8_t>(code ^ -128);
+        return b;
+    }
 };
 
 /// By four taps, as the instructions that want the offset have it.

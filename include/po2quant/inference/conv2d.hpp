@@ -262,6 +262,9 @@ public:
 private:
     friend class separable_conv2d;
 
+    /// Inputs of a strip, offset, on the stack of the thread that runs it.
+    static constexpr std::int64_t strip_bytes = 65536;
+
     /// What a rectangle of pixels needs besides its place: its taps and, where inputs are offset, its own bias.
     struct region {
         std::int64_t first_tap;
@@ -293,12 +296,22 @@ private:
         // Four rows at least, so that the pixels of a padded column fill a tile, but where that leaves less than 8
         // tasks.
         const auto all_rows = geometry_.batch * static_cast<std::int64_t>(packed_.blocks.size()) * output_.height;
-        grid_ = detail::cut(output_, std::max<std::int64_t>(1, (std::int64_t{1} << 21) / pixel_macs),
-                            std::clamp<std::int64_t>(all_rows / 4, 1, 4));
+        grid_ = cut(std::max<std::int64_t>(1, (std::int64_t{1} << 21) / pixel_macs),
+                    std::clamp<std::int64_t>(all_rows / 4, 1, 4));
         // 256 products and more per output hide an addition; with less, strips of about 64 KB of output, which L2
         // holds.
         if (pixel_macs < 256 * block_outputs)
-            add_grid_ = detail::cut(output_, std::max<std::int64_t>(1, 65536 / shape_.outputs));
+            add_grid_ = cut(std::max<std::int64_t>(1, 65536 / shape_.outputs), 1);
+    }
+
+    /// Strips as detail::cut makes them, but smaller ones where their inputs exceed the buffer that offsets them.
+    detail::task_grid cut(std::int64_t pixels, std::int64_t least_rows) const {
+        while (true) {
+            const detail::task_grid grid = detail::cut(output_, pixels, least_rows);
+            if (detail::most_strip_inputs(geometry_, shape_.window, grid) <= strip_bytes || pixels <= 48) return grid;
+            pixels /= 2;
+            least_rows = std::max<std::int64_t>(1, least_rows / 2);
+        }
     }
 
     /// The runs of each rectangle. Taps side by side whose weights are too, without zeros between, make one run.
@@ -406,23 +419,27 @@ private:
         if (add != nullptr && add_grid_.rows != 0) {
             const std::int64_t strips = add_grid_.strips();
             executor.parallel_for(geometry_.batch * strips, [&](std::int64_t task) {
-                for (const conv2d_block& block : packed_.blocks)
-                    run_strip(run, block, input.data(), output.data(), kind, task / strips, add_grid_, task % strips,
-                              add_now(block, add));
+                run_strip(run, packed_.blocks, input.data(), output.data(), kind, task / strips, add_grid_,
+                          task % strips, add);
             });
             return;
         }
         const std::int64_t strips = grid_.strips();
         // Strips innermost: a block's weights stay in cache while the images stream past them.
         executor.parallel_for(geometry_.batch * blocks * strips, [&](std::int64_t task) {
-            const conv2d_block& block = packed_.blocks[static_cast<std::size_t>(task / strips % blocks)];
+            const std::span block(&packed_.blocks[static_cast<std::size_t>(task / strips % blocks)], 1);
             run_strip(run, block, input.data(), output.data(), kind, task / (strips * blocks), grid_, task % strips,
                       add);
         });
     }
 
-    /// A 1×1 layer that moves by 1, over a rectangle of pixels on the calling thread: input pixels side by side, its
-    /// rows input_row elements apart, output rows output_row.
+    /// Input codes as run_pixels wants them: offset, where the dot products do that.
+    void prepare_pixels(std::int8_t* codes, std::int64_t count) const {
+        if (bytes_->operands.input_offset != 0)
+            table_->offset_codes(codes, codes, static_cast<std::size_t>(count));
+    }
+    /// A 1×1 layer that moves by 1, over a rectangle of pixels on the calling thread: prepared input pixels side by
+    /// side, its rows input_row elements apart, output rows output_row.
     void run_pixels(const std::int8_t* input, std::int64_t input_row, std::int8_t* output, std::int64_t output_row,
                     std::int64_t rows, std::int64_t columns, const conv2d_block& block,
                     const detail::fused_addition* add) const {
@@ -435,41 +452,62 @@ private:
         job.output_column = shape_.outputs;
         job.rows = rows;
         job.columns = columns;
-        finish_job(job, regions_.front(), *bytes_, block, plan_.kind);
+        finish_job(job, regions_.front(), bytes_->operands.input_offset != 0 ? table_->u7 : *bytes_, block, plan_.kind);
         if (add != nullptr) add_residual(job, block, *add);
     }
 
+    /// Some blocks of outputs for a strip of pixels. Where the dot products offset their inputs, those of the strip are
+    /// offset first: else the kernel does it at each multiplication, which CPUs with few vector units notice.
     template <class Input, class Output>
-    void run_strip(const kernels::conv2d_table::functions<Input>& run, const conv2d_block& block, const Input* input,
-                   Output* output, kernels::epilogue kind, std::int64_t image, const detail::task_grid& grid,
-                   std::int64_t strip, const detail::fused_addition* add) const {
+    void run_strip(const kernels::conv2d_table::functions<Input>& run, std::span<const conv2d_block> blocks,
+                   const Input* input, Output* output, kernels::epilogue kind, std::int64_t image,
+                   const detail::task_grid& grid, std::int64_t strip, const detail::fused_addition* add) const {
+        input += image * geometry_.height * geometry_.width * geometry_.channels;
+        output += image * output_.height * output_.width * shape_.outputs;
+        if constexpr (std::is_same_v<Input, std::int8_t>) {
+            const detail::interval seen = detail::strip_inputs(geometry_, shape_.window, output_, grid, strip);
+            if (run.operands.input_offset != 0 && shape_.groups == 1 && seen.size() <= strip_bytes) {
+                alignas(64) std::int8_t codes[strip_bytes];
+                table_->offset_codes(input + seen.begin, codes, static_cast<std::size_t>(seen.size()));
+                run_blocks(table_->u7, blocks, codes, seen.begin, output, kind, grid, strip, add);
+                return;
+            }
+        }
+        run_blocks(run, blocks, input, 0, output, kind, grid, strip, add);
+    }
+
+    /// The image's elements from `origin` on lie at `input`.
+    template <class Input, class Output>
+    void run_blocks(const kernels::conv2d_table::functions<Input>& run, std::span<const conv2d_block> blocks,
+                    const Input* input, std::int64_t origin, Output* output, kernels::epilogue kind,
+                    const detail::task_grid& grid, std::int64_t strip, const detail::fused_addition* add) const {
         const window2d& w = shape_.window;
         const std::int64_t channels = geometry_.channels;
-        const Input* in =
-            input + image * geometry_.height * geometry_.width * channels + block.group * shape_.group_inputs();
-        Output* out = output + image * output_.height * output_.width * shape_.outputs + block.first_output;
-        detail::for_each_rectangle(
-            segments_, grid, output_, strip,
-            [&](const detail::axis_segment& row, const detail::axis_segment& column, detail::interval rows,
-                detail::interval columns) {
+        for (const conv2d_block& block : blocks) {
+            const detail::fused_addition* const due = add_now(block, add);
+            const auto rectangle = [&](const detail::axis_segment& row, const detail::axis_segment& column,
+                                       detail::interval rows, detail::interval columns) {
                 const auto index = static_cast<std::size_t>(&row - segments_.rows.data()) * segments_.columns.size() +
                                    static_cast<std::size_t>(&column - segments_.columns.data());
-                const region& r = regions_[index];
                 const std::int64_t y = row.input + (rows.begin - row.begin) * w.stride.height;
                 const std::int64_t x = column.input + (columns.begin - column.begin) * w.stride.width;
                 kernels::conv2d_rectangle<Input> job{};
-                job.input = in + (y * geometry_.width + x) * channels;
+                job.input = input + ((y * geometry_.width + x) * channels + block.group * shape_.group_inputs() -
+                                     origin);
                 job.input_row = w.stride.height * geometry_.width * channels;
                 job.input_column = w.stride.width * channels;
-                job.output = out + (rows.begin * output_.width + columns.begin) * shape_.outputs;
+                job.output =
+                    output + ((rows.begin * output_.width + columns.begin) * shape_.outputs + block.first_output);
                 job.output_row = output_.width * shape_.outputs;
                 job.output_column = shape_.outputs;
                 job.rows = rows.size();
                 job.columns = columns.size();
-                finish_job(job, r, run, block, kind);
+                finish_job(job, regions_[index], run, block, kind);
                 if constexpr (std::is_same_v<Output, std::int8_t>)
-                    if (add != nullptr) add_residual(job, block, *add);
-            });
+                    if (due != nullptr) add_residual(job, block, *due);
+            };
+            detail::for_each_rectangle(segments_, grid, output_, strip, rectangle);
+        }
     }
 
     /// What of a job depends on its region and block; runs it.

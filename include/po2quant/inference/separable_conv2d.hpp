@@ -109,6 +109,7 @@ private:
         const nhwc between = depthwise_.output();
         const std::vector<conv2d_block>& blocks = pointwise_.packed_.blocks;
         const std::int64_t pixels = between.height * between.width;
+        pointwise_.prepare_pixels(strip, pixels * between.channels);
         if (add != nullptr && pointwise_.add_grid_.rows != 0) {
             for (const conv2d_block& block : blocks)
                 pointwise_.run_pixels(strip, 0, output, 0, 1, pixels, block, pointwise_.add_now(block, add));
@@ -129,6 +130,7 @@ private:
         const std::int64_t offset = columns == between.width ? 0 : margin;
         const std::int64_t row = columns * between.channels + 2 * offset;
         depthwise_.run_part(image, strip + offset, row, y, rows, x, x + columns);
+        pointwise_.prepare_pixels(strip + offset, rows * row - 2 * offset);
         const std::int64_t outputs = pointwise_.shape().outputs;
         std::int8_t* const out = output + ((n * between.height + y) * between.width + x) * outputs;
         for (const conv2d_block& block : pointwise_.packed_.blocks)

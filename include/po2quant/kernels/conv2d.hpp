@@ -184,6 +184,23 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
     });
 }
 
+/// codes + 128 as unsigned bytes: what a dot product with an input offset of 128 wants, once for all that it multiplies
+/// them with. Dot::dot_u7 takes them from there. `to` may be `from`; reads and writes exactly n codes.
+template <class Arch>
+void offset_codes(const std::int8_t* from, std::int8_t* to, std::size_t n) {
+    using ops = simd::integer<Arch>;
+    constexpr std::size_t width = sizeof(typename ops::bytes);
+    if (n < width) {
+        for (std::size_t i = 0; i < n; ++i) to[i] = static_cast<std::int8_t>(from[i] ^ -128);
+        return;
+    }
+    // The last vector ends with the codes; it is read before anything that it shares with the one before is written.
+    const auto last = ops::offset_bytes(ops::load_bytes(from + n - width));
+    for (std::size_t i = 0; i < n - width; i += width)
+        ops::store_bytes(to + i, ops::offset_bytes(ops::load_bytes(from + i)));
+    ops::store_bytes(to + n - width, last);
+}
+
 /// How weights are packed for a dot product: simd/integer_generic.hpp says what each is.
 struct conv2d_operands {
     int codes;
@@ -211,6 +228,8 @@ struct conv2d_table {
     functions<std::int8_t> i8;    ///< any int8
     functions<std::int8_t> u7;    ///< int8 of 0..127
     functions<std::int16_t> i16;  ///< any int16
+    /// Where i8 has an input offset: codes for u7, which then computes what i8 does. Else null.
+    void (*offset_codes)(const std::int8_t* from, std::int8_t* to, std::size_t n);
     /// Adds residual codes to a block's, where fusion wants it.
     void (*add_residual)(std::int8_t* codes, const std::int8_t* residual, std::int64_t rows, std::size_t n,
                          std::int64_t stride, const addition& q);
@@ -240,6 +259,13 @@ constexpr auto conv2d_functions() {
 }
 
 template <class Arch>
+constexpr auto offset_codes_of() {
+    void (*function)(const std::int8_t*, std::int8_t*, std::size_t) = nullptr;
+    if constexpr (simd::integer<Arch>::dot_i8::input_offset != 0) function = &offset_codes<Arch>;
+    return function;
+}
+
+template <class Arch>
 constexpr conv2d_table make_conv2d_table() {
     using ops = simd::integer<Arch>;
     return {Arch::name,
@@ -248,6 +274,7 @@ constexpr conv2d_table make_conv2d_table() {
             conv2d_functions<Arch, typename ops::dot_i8>(),
             conv2d_functions<Arch, typename ops::dot_u7>(),
             conv2d_functions<Arch, typename ops::dot_i16>(),
+            offset_codes_of<Arch>(),
             &add_residual<Arch>};
 }
 

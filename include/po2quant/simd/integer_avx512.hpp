@@ -243,7 +243,10 @@ struct integer<arch::avx512_vnni> : integer<arch::avx512bw> {
 #endif
     }
 
-    /// Four codes of 0..127, which are the unsigned bytes that vpdpbusd wants.
+    static PO2Q_INLINE bytes offset_bytes(bytes codes) {
+        return _mm512_xor_si512(codes, _mm512_set1_epi8(static_cast<char>(0x80)));
+    }
+    /// Four codes of 0..127, or any unsigned bytes: what vpdpbusd wants.
     struct dot_u7 : integer<arch::avx512bw>::dot_u7 {
         static constexpr int scratch = 0;
         static PO2Q_INLINE reg dot(reg acc, step x, step w) { return dot_bytes(acc, x.quad, w.quad); }

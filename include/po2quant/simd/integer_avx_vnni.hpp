@@ -26,7 +26,10 @@ struct integer<arch::avx_vnni> : integer<arch::avx2> {
 #endif
     }
 
-    /// Four codes of 0..127, which are the unsigned bytes that vpdpbusd wants.
+    static PO2Q_INLINE bytes offset_bytes(bytes codes) {
+        return _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80)));
+    }
+    /// Four codes of 0..127, or any unsigned bytes: what vpdpbusd wants.
     struct dot_u7 : integer<arch::avx2>::dot_u7 {
         static constexpr int scratch = 0;
         static PO2Q_INLINE reg dot(reg acc, step x, step w) { return dot_bytes(acc, x.quad, w.quad); }
