@@ -13,6 +13,7 @@
 #include <po2quant/inference/separable_conv2d.hpp>
 #include <po2quant/numerics/accumulator.hpp>
 #include <po2quant/numerics/exponent.hpp>
+#include <po2quant/numerics/exponent_rule.hpp>
 #include <po2quant/numerics/format.hpp>
 #include <po2quant/numerics/quantizer.hpp>
 #include <po2quant/numerics/rounding.hpp>

@@ -6,6 +6,7 @@
 
 #include <po2quant/kernels/minmax.hpp>
 #include <po2quant/numerics/exponent.hpp>
+#include <po2quant/numerics/exponent_rule.hpp>
 #include <po2quant/parallel.hpp>
 #include <po2quant/training/channel_quantizer.hpp>
 
@@ -39,6 +40,11 @@ constexpr range merge(const range& a, const range& b) {
 /// The exponent for what was seen, by the original rule (numerics/exponent.hpp); min_exponent where nothing was.
 constexpr int exponent_for(const range& seen, integer_format format, int max_k = 128) {
     return exponent_for(seen.magnitude(), format, max_k);
+}
+
+/// The same by another rule (numerics/exponent_rule.hpp).
+constexpr int exponent_for(const range& seen, integer_format format, exponent_rule rule) {
+    return exponent_for(float_interval{seen.min, seen.max}, format, rule);
 }
 
 namespace detail {

@@ -38,7 +38,7 @@ constexpr void update(Tracker& tracker, const range& seen) {
 //   update       takes one step's range in; an empty one counts as a step and changes no range
 //   observe      update(po2quant::observe(data))
 //   current      the tracked range; empty before the first finite value
-//   exponent     the exponent for it by the original rule; min_exponent where nothing was seen
+//   exponent     the exponent for it by the original rule, or by another; min_exponent where nothing was seen
 //   quantizing   whether the delay is over
 
 /// The range of the last step: TensorFlow's LastValueQuantize, for weights.
@@ -64,6 +64,9 @@ struct last_value_range {
     constexpr int exponent(integer_format format, int max_k = 128) const {
         return exponent_for(current(), format, max_k);
     }
+    constexpr int exponent(integer_format format, exponent_rule rule) const {
+        return exponent_for(current(), format, rule);
+    }
 };
 
 /// The range of all steps: running minimum and maximum.
@@ -88,6 +91,9 @@ struct min_max_range {
     }
     constexpr int exponent(integer_format format, int max_k = 128) const {
         return exponent_for(current(), format, max_k);
+    }
+    constexpr int exponent(integer_format format, exponent_rule rule) const {
+        return exponent_for(current(), format, rule);
     }
 };
 
@@ -135,6 +141,9 @@ struct ema_range {
     }
     constexpr int exponent(integer_format format, int max_k = 128) const {
         return exponent_for(current(), format, max_k);
+    }
+    constexpr int exponent(integer_format format, exponent_rule rule) const {
+        return exponent_for(current(), format, rule);
     }
 };
 
