@@ -26,3 +26,4 @@
 #include <po2quant/training/quantize.hpp>
 #include <po2quant/training/range.hpp>
 #include <po2quant/training/range_trackers.hpp>
+#include <po2quant/training/squared_error.hpp>
