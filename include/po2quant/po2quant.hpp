@@ -21,8 +21,11 @@
 #include <po2quant/parallel.hpp>
 #include <po2quant/simd/arch.hpp>
 #include <po2quant/tensor/window.hpp>
+#include <po2quant/training/exponent_histogram.hpp>
 #include <po2quant/training/fake_quantize.hpp>
 #include <po2quant/training/fake_quantize_backward.hpp>
+#include <po2quant/training/kl_divergence.hpp>
+#include <po2quant/training/magnitude_histogram.hpp>
 #include <po2quant/training/quantize.hpp>
 #include <po2quant/training/range.hpp>
 #include <po2quant/training/range_trackers.hpp>

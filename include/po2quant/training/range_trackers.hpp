@@ -6,12 +6,12 @@
 /// tracker.update(seen); so that the moving average is applied after the merge and every worker holds the same bits.
 /// One tracker per channel is an array of trackers, updated from observe_channels.
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstring>
 #include <span>
 
 #include <po2quant/training/range.hpp>
+#include <po2quant/training/serialization.hpp>
 
 namespace po2quant {
 
@@ -212,8 +212,6 @@ constexpr char tracker_kind() {
     else return 'E';
 }
 
-static_assert(std::endian::native == std::endian::little, "serialization writes the bytes as they lie in memory");
-
 }  // namespace detail
 
 template <class T>
@@ -227,10 +225,8 @@ inline constexpr std::size_t serialized_size = std::is_same_v<Tracker, ema_range
 template <serializable_tracker Tracker>
 std::array<std::byte, serialized_size<Tracker>> serialize(const Tracker& tracker) {
     std::array<std::byte, serialized_size<Tracker>> bytes{};
-    const char tag[4] = {'P', 'Q', 'R', detail::tracker_kind<Tracker>()};
-    std::memcpy(bytes.data(), tag, 4);
-    std::memcpy(bytes.data() + 4, &range_tracker_version, 4);
-    std::size_t at = 8;
+    detail::write_header(bytes.data(), {'P', 'Q', 'R', detail::tracker_kind<Tracker>(), '\0'}, range_tracker_version);
+    std::size_t at = detail::header_size;
     detail::for_each_field(tracker, [&](const auto& field) {
         std::memcpy(bytes.data() + at, &field, sizeof(field));
         at += sizeof(field);
@@ -242,17 +238,10 @@ std::array<std::byte, serialized_size<Tracker>> serialize(const Tracker& tracker
 template <serializable_tracker Tracker>
 Tracker deserialize(std::span<const std::byte> bytes) {
     constexpr const char* function = "deserialize";
-    detail::check_span(function, "bytes", bytes, serialized_size<Tracker>);
-    const char tag[4] = {'P', 'Q', 'R', detail::tracker_kind<Tracker>()};
-    char given[5] = {};
-    std::memcpy(given, bytes.data(), 4);
-    if (std::memcmp(given, tag, 4) != 0)
-        detail::fail(function, "tag", detail::text("\"", given, "\""), std::string(tag, 4));
-    std::uint32_t version = 0;
-    std::memcpy(&version, bytes.data() + 4, 4);
-    detail::check_range(function, "version", version, range_tracker_version, range_tracker_version);
+    detail::check_header(function, bytes, serialized_size<Tracker>,
+                         {'P', 'Q', 'R', detail::tracker_kind<Tracker>(), '\0'}, range_tracker_version);
     Tracker tracker;
-    std::size_t at = 8;
+    std::size_t at = detail::header_size;
     detail::for_each_field(tracker, [&](auto& field) {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(field)>, bool>) {
             detail::check_range(function, "flag", static_cast<int>(bytes[at]), 0, 1);

@@ -1,0 +1,107 @@
+#pragma once
+/// Histogram of exponents: how many values lie in each octave [2^k, 2^(k+1)). All that percentiles of power-of-two
+/// scales need, exact, and merged by adding integers.
+#include <array>
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <cstring>
+#include <span>
+
+#include <po2quant/kernels/exponent_histogram.hpp>
+#include <po2quant/numerics/exponent_rule.hpp>
+#include <po2quant/parallel.hpp>
+#include <po2quant/simd/arch.hpp>
+#include <po2quant/tensor/check.hpp>
+#include <po2quant/training/serialization.hpp>
+
+namespace po2quant {
+
+/// counts[b] values have the exponent field b: 2^(b−127) <= |x| < 2^(b−126) for b in 1..254; bin 0 holds zeros and
+/// subnormals, |x| < 2^−126; bin 255 NaN and ±∞. Trivially copyable: an all-reduce adds 256 uint64.
+struct exponent_histogram {
+    std::uint64_t counts[256] = {};
+
+    constexpr std::uint64_t non_finite() const { return counts[255]; }
+    constexpr std::uint64_t finite() const {
+        std::uint64_t sum = 0;
+        for (int b = 0; b < 255; ++b) sum += counts[b];
+        return sum;
+    }
+    constexpr std::uint64_t total() const { return finite() + non_finite(); }
+    constexpr bool empty() const { return finite() == 0; }
+    friend constexpr bool operator==(const exponent_histogram&, const exponent_histogram&) = default;
+};
+
+constexpr exponent_histogram merge(const exponent_histogram& a, const exponent_histogram& b) {
+    exponent_histogram both = a;
+    for (int i = 0; i < 256; ++i) both.counts[i] += b.counts[i];
+    return both;
+}
+
+/// The exponents of `data`; the same for any number of threads. Throws std::invalid_argument for a null span.
+template <class Arch = default_arch, executor Executor = serial_executor>
+exponent_histogram observe_exponents(std::span<const float> data, const Executor& run = {}) {
+    detail::check_span("observe_exponents", "data", data, data.size());
+    exponent_histogram seen;
+    run.parallel_for(detail::task_count(data.size()), [&](std::int64_t task) {
+        const auto [begin, end] = detail::task_range(task, data.size());
+        exponent_histogram part;
+        kernels::exponent_histogram<Arch>(data.data() + begin, end - begin, part.counts);
+        for (int b = 0; b < 256; ++b)
+            if (part.counts[b] != 0)
+                std::atomic_ref(seen.counts[b]).fetch_add(part.counts[b], std::memory_order_relaxed);
+    });
+    return seen;
+}
+
+/// The smallest k such that at least `fraction` of the finite values have |x| < 2^k, from −126 on (all of them zero or
+/// subnormal) to 128; −126 where nothing finite was seen. A value of exactly 2^k is not below 2^k: it asks for k + 1.
+/// The share is count / finite in double, so that a share equal to the decimal asked for, as 99 of 100 for 0.99, counts
+/// as reached. Throws std::invalid_argument unless 0 < fraction <= 1.
+constexpr int percentile_log2(const exponent_histogram& seen, double fraction) {
+    if (!(0 < fraction && fraction <= 1))
+        detail::fail("percentile_log2", "fraction", std::to_string(fraction), "0 < fraction <= 1");
+    const auto finite = static_cast<double>(seen.finite());
+    std::uint64_t below = 0;
+    for (int b = 0; b < 254; ++b) {
+        below += seen.counts[b];
+        if (static_cast<double>(below) >= finite || static_cast<double>(below) / finite >= fraction) return b - 126;
+    }
+    return 128;
+}
+
+/// The exponent for all but 1 − fraction of the finite values: k by percentile_log2, then e = k − (bits − 1) for signed
+/// formats and k − bits for unsigned ones, as in the original rule; held inside [min_exponent, max_exponent].
+/// min_exponent where nothing finite was seen. With fraction 1 it is the original rule's exponent, but one more where
+/// the largest magnitude is exactly 2^k, which that rule cuts by one code.
+constexpr int percentile_exponent(const exponent_histogram& seen, integer_format format, double fraction) {
+    const int k = percentile_log2(seen, fraction);
+    return detail::within_exponents(k - (format.is_signed ? format.bits - 1 : format.bits));
+}
+
+// ---- serialization --------------------------------------------------------------------------------------------------
+
+/// Version of the byte layout below; readers refuse others.
+inline constexpr std::uint32_t exponent_histogram_version = 1;
+
+/// "PQHE", the version as uint32, then the counts as uint64, all little endian.
+inline std::array<std::byte, detail::header_size + sizeof(exponent_histogram)> serialize(
+    const exponent_histogram& histogram) {
+    std::array<std::byte, detail::header_size + sizeof(exponent_histogram)> bytes{};
+    detail::write_header(bytes.data(), "PQHE", exponent_histogram_version);
+    std::memcpy(bytes.data() + detail::header_size, histogram.counts, sizeof(histogram.counts));
+    return bytes;
+}
+
+/// deserialize<exponent_histogram>(bytes). Throws std::invalid_argument for another size, tag or version.
+template <std::same_as<exponent_histogram> Histogram>
+Histogram deserialize(std::span<const std::byte> bytes) {
+    detail::check_header("deserialize", bytes, detail::header_size + sizeof(exponent_histogram), "PQHE",
+                         exponent_histogram_version);
+    exponent_histogram histogram;
+    std::memcpy(histogram.counts, bytes.data() + detail::header_size, sizeof(histogram.counts));
+    return histogram;
+}
+
+}  // namespace po2quant
