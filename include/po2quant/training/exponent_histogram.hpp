@@ -39,6 +39,17 @@ constexpr exponent_histogram merge(const exponent_histogram& a, const exponent_h
     return both;
 }
 
+namespace detail {
+
+/// Adds one task's counts to those shared by all.
+inline void merge_atomic(exponent_histogram& shared, const exponent_histogram& part) {
+    for (int b = 0; b < 256; ++b)
+        if (part.counts[b] != 0)
+            std::atomic_ref(shared.counts[b]).fetch_add(part.counts[b], std::memory_order_relaxed);
+}
+
+}  // namespace detail
+
 /// The exponents of `data`; the same for any number of threads. Throws std::invalid_argument for a null span.
 template <class Arch = default_arch, executor Executor = serial_executor>
 exponent_histogram observe_exponents(std::span<const float> data, const Executor& run = {}) {
@@ -48,9 +59,7 @@ exponent_histogram observe_exponents(std::span<const float> data, const Executor
         const auto [begin, end] = detail::task_range(task, data.size());
         exponent_histogram part;
         kernels::exponent_histogram<Arch>(data.data() + begin, end - begin, part.counts);
-        for (int b = 0; b < 256; ++b)
-            if (part.counts[b] != 0)
-                std::atomic_ref(seen.counts[b]).fetch_add(part.counts[b], std::memory_order_relaxed);
+        detail::merge_atomic(seen, part);
     });
     return seen;
 }

@@ -1,0 +1,101 @@
+#pragma once
+/// Exponent fields of floats as bytes, and how often each of 16 neighbouring values occurs among many bytes.
+///
+/// A byte in the window becomes a bit of its own by a table look-up, one of 8 in each of two registers; carry-save adders
+/// (Harley and Seal) sum such registers bit by bit, so that bits are counted one by one in every sixteenth only.
+#include <po2quant/simd/floating.hpp>
+
+namespace po2quant::simd {
+
+/// Operations on a register of bytes; `available` where an instruction set has them.
+template <class Arch>
+struct byte_counts {
+    static constexpr bool available = false;
+};
+
+#if defined(__AVX2__)
+template <class Arch>
+requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) struct byte_counts<Arch> {
+    static constexpr bool available = true;
+    static constexpr std::size_t lanes = 32;
+    using reg = __m256i;
+
+    static PO2Q_INLINE reg load(const std::uint8_t* p) {
+        return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    static PO2Q_INLINE void store(std::uint8_t* p, reg v) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), v); }
+    static PO2Q_INLINE reg set(int v) { return _mm256_set1_epi8(static_cast<char>(v)); }
+    static PO2Q_INLINE reg zero() { return _mm256_setzero_si256(); }
+    /// The exponent fields of `lanes` floats, in some order.
+    static PO2Q_INLINE reg exponents(const float* p) {
+        const auto field = [&](int k) PO2Q_INLINE_LAMBDA {
+            return _mm256_srli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8 * k)), 23);
+        };
+        const __m256i low = _mm256_set1_epi16(0xff);
+        const __m256i a = _mm256_and_si256(_mm256_packus_epi32(field(0), field(1)), low);
+        const __m256i b = _mm256_and_si256(_mm256_packus_epi32(field(2), field(3)), low);
+        return _mm256_packus_epi16(a, b);
+    }
+    static PO2Q_INLINE reg sub(reg a, reg b) { return _mm256_sub_epi8(a, b); }
+    static PO2Q_INLINE reg add_saturated(reg a, reg b) { return _mm256_adds_epu8(a, b); }
+    /// table[b % 16], 0 where b >= 128.
+    static PO2Q_INLINE reg look_up(__m128i table, reg b) {
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), b);
+    }
+    static PO2Q_INLINE reg exclusive_or(reg a, reg b, reg c) { return _mm256_xor_si256(_mm256_xor_si256(a, b), c); }
+    static PO2Q_INLINE reg majority(reg a, reg b, reg c) {
+        const reg either = _mm256_xor_si256(a, b);
+        return _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(either, c));
+    }
+    /// Bytes that have bit K.
+    template <int K>
+    static PO2Q_INLINE std::uint64_t with_bit(reg v) {
+        return static_cast<std::uint64_t>(
+            __builtin_popcount(static_cast<unsigned>(_mm256_movemask_epi8(_mm256_slli_epi16(v, 7 - K)))));
+    }
+    /// One bit per byte: >= 128; equal to 0.
+    static PO2Q_INLINE std::uint64_t high_bits(reg v) {
+        return static_cast<std::uint32_t>(_mm256_movemask_epi8(v));
+    }
+    static PO2Q_INLINE std::uint64_t zeros(reg v) { return high_bits(_mm256_cmpeq_epi8(v, zero())); }
+};
+#endif
+
+#if defined(__AVX512BW__)
+template <class Arch>
+requires is_at_least<arch::avx512bw, Arch>
+struct byte_counts<Arch> {
+    static constexpr bool available = true;
+    static constexpr std::size_t lanes = 64;
+    using reg = __m512i;
+
+    static PO2Q_INLINE reg load(const std::uint8_t* p) { return _mm512_load_si512(p); }
+    static PO2Q_INLINE void store(std::uint8_t* p, reg v) { _mm512_store_si512(p, v); }
+    static PO2Q_INLINE reg set(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+    static PO2Q_INLINE reg zero() { return _mm512_setzero_si512(); }
+    static PO2Q_INLINE reg exponents(const float* p) {
+        const auto field = [&](int k) PO2Q_INLINE_LAMBDA {
+            return _mm512_srli_epi32(_mm512_loadu_si512(p + 16 * k), 23);
+        };
+        const __m512i low = _mm512_set1_epi16(0xff);
+        const __m512i a = _mm512_and_si512(_mm512_packus_epi32(field(0), field(1)), low);
+        const __m512i b = _mm512_and_si512(_mm512_packus_epi32(field(2), field(3)), low);
+        return _mm512_packus_epi16(a, b);
+    }
+    static PO2Q_INLINE reg sub(reg a, reg b) { return _mm512_sub_epi8(a, b); }
+    static PO2Q_INLINE reg add_saturated(reg a, reg b) { return _mm512_adds_epu8(a, b); }
+    static PO2Q_INLINE reg look_up(__m128i table, reg b) {
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), b);
+    }
+    static PO2Q_INLINE reg exclusive_or(reg a, reg b, reg c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
+    static PO2Q_INLINE reg majority(reg a, reg b, reg c) { return _mm512_ternarylogic_epi64(a, b, c, 0xe8); }
+    template <int K>
+    static PO2Q_INLINE std::uint64_t with_bit(reg v) {
+        return static_cast<std::uint64_t>(__builtin_popcountll(_mm512_test_epi8_mask(v, set(1 << K))));
+    }
+    static PO2Q_INLINE std::uint64_t high_bits(reg v) { return _mm512_movepi8_mask(v); }
+    static PO2Q_INLINE std::uint64_t zeros(reg v) { return _mm512_testn_epi8_mask(v, v); }
+};
+#endif
+
+}  // namespace po2quant::simd
