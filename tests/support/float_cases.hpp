@@ -15,14 +15,14 @@ namespace po2quant::test {
 
 inline constexpr rounding all_roundings[] = {rounding::half_up, rounding::half_even, rounding::half_away,
                                              rounding::floor, rounding::stochastic};
-inline constexpr ste all_estimators[] = {ste::clip_code, ste::clip_range, ste::plain};
+inline constexpr ste all_estimators[] = {ste::clip_code, ste::clip_range, ste::plain, ste::pact};
 
 inline const char* name_of(rounding mode) {
     constexpr const char* names[] = {"half_up", "half_even", "half_away", "floor", "stochastic"};
     return names[static_cast<int>(mode)];
 }
 inline const char* name_of(ste estimator) {
-    constexpr const char* names[] = {"clip_code", "clip_range", "plain"};
+    constexpr const char* names[] = {"clip_code", "clip_range", "plain", "pact"};
     return names[static_cast<int>(estimator)];
 }
 inline std::string name_of(integer_format f) {

@@ -18,8 +18,9 @@ template <class T>
 std::string shown(T v) {
     if constexpr (std::is_floating_point_v<T>) {
         char text[64];
-        std::snprintf(text, sizeof text, "%a (0x%08x)", static_cast<double>(v),
-                      static_cast<unsigned>(std::bit_cast<std::uint32_t>(v)));
+        using bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+        std::snprintf(text, sizeof text, "%a (0x%0*llx)", static_cast<double>(v), static_cast<int>(2 * sizeof v),
+                      static_cast<unsigned long long>(std::bit_cast<bits>(v)));
         return text;
     } else {
         return std::to_string(v);
@@ -30,6 +31,8 @@ std::string shown(T v) {
 template <class T>
 bool identical(T a, T b) {
     if constexpr (std::is_same_v<T, float>) return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+    else if constexpr (std::is_same_v<T, double>)
+        return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
     else return a == b;
 }
 

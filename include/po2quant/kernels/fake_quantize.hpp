@@ -2,6 +2,7 @@
 /// Fake quantization of n floats: y = clamp(round(x * 2^−e), qmin, qmax) * 2^e.
 ///
 ///   in, out   float [n], any alignment; out may be in, else they share nothing
+/// and in the same pass, where forward_extras ask for them, the codes, and a bit for each element whose gradient passes.
 /// Numerics. x * 2^−e is exact, codes of up to 16 bits are exact floats, and so is their product with 2^e: the same
 /// bits as fake_quantize of numerics/quantizer.hpp on every Arch. Codes of 0 give +0, NaN gives NaN, ±∞ saturate.
 /// Guarantees: reads and writes exactly n elements; no allocation, no exceptions.
@@ -9,6 +10,8 @@
 #include <po2quant/numerics/quantizer.hpp>
 #include <po2quant/simd/floating.hpp>
 #include <po2quant/simd/floating_avx512.hpp>
+#include <po2quant/simd/mask.hpp>
+#include <po2quant/simd/unroll.hpp>
 
 namespace po2quant::kernels {
 
@@ -70,45 +73,157 @@ struct grid_rounder<Arch, rounding::half_up> {
 };
 #endif
 
+/// What a pass leaves besides y, and how it stores y. Nothing of it shares memory with in and out.
+struct forward_extras {
+    void* codes = nullptr;         ///< [n] integers of code_bytes; NaN gives 0
+    std::size_t code_bytes = 1;    ///< 1: int8 or uint8, whose low 8 bits are the same; 2: int16
+    std::uint8_t* mask = nullptr;  ///< element i is bit (mask_bit + i) % 8 of byte (mask_bit + i) / 8
+    int mask_bit = 0;              ///< 0..7; the bits below it in mask[0] are kept, those behind the last become 0
+    float_interval pass{};         ///< in units of codes: where the gradient passes, …
+    bool pass_by_code = false;     ///< … but where a stochastic code, not held inside the format, tells itself
+    bool stream = false;           ///< y past the caches: for what is larger than they are
+
+    PO2Q_INLINE bool any() const { return codes != nullptr || mask != nullptr; }
+    /// Those of the elements from i on, where those before have been written.
+    PO2Q_INLINE forward_extras from(std::size_t i) const {
+        forward_extras e = *this;
+        if (codes != nullptr) e.codes = static_cast<char*>(codes) + i * code_bytes;
+        if (mask != nullptr) e.mask = mask + i / 8;
+        e.mask_bit = static_cast<int>(i % 8);
+        return e;
+    }
+};
+
+/// Leaves the extras of vectors, in their order.
+template <class Arch, rounding Mode>
+struct extras_writer {
+    using batch = simd::f32<Arch>;
+    static constexpr std::size_t lanes = batch::size;
+    const forward_extras extras;
+    const grid& g;
+    simd::bit_sink bits;
+
+    PO2Q_INLINE extras_writer(const forward_extras& e, const grid& codes)
+        : extras(e), g(codes), bits(e.mask, e.mask == nullptr ? 0 : e.mask_bit) {}
+    PO2Q_INLINE std::uint32_t pass_bits(const batch& x, const batch& scale, const batch& inverse_scale,
+                                        std::size_t i) const {
+        if constexpr (Mode == rounding::stochastic)
+            if (extras.pass_by_code) {
+                // One code more on either side tells what is beyond from what is at the end.
+                const batch code = simd::code_of<Arch, Mode>(x, inverse_scale, batch(g.qmin - 1.0F),
+                                                             batch(g.qmax + 1.0F), g.seed, g.first_index + i);
+                return simd::inside_bits<Arch>(code, batch(g.qmin), batch(g.qmax));
+            }
+        return simd::inside_bits<Arch>(x, batch(extras.pass.low) * scale, batch(extras.pass.high) * scale);
+    }
+    /// y is code * 2^e, or NaN.
+    PO2Q_INLINE void store_codes(const batch& y, const batch& inverse_scale, std::size_t i, std::size_t count) const {
+        const batch code = xsimd::select(y == y, y * inverse_scale, batch(0.0F));
+        const auto store = [&](auto* to) PO2Q_INLINE_LAMBDA {
+            if (count == lanes) return simd::store_codes<Arch>(to + i, code);
+            std::remove_reference_t<decltype(*to)> part[lanes];
+            simd::store_codes<Arch>(part, code);
+            for (std::size_t k = 0; k < count; ++k) to[i + k] = part[k];
+        };
+        if (extras.code_bytes == 1) store(static_cast<std::int8_t*>(extras.codes));
+        else store(static_cast<std::int16_t*>(extras.codes));
+    }
+    /// Count vectors from element i on; of the last one `last` elements.
+    template <int Count>
+    PO2Q_INLINE void operator()(const batch (&x)[Count], const batch (&y)[Count], const batch& scale,
+                                const batch& inverse_scale, std::size_t i, std::size_t last = lanes) {
+        if (extras.mask != nullptr) {
+            std::uint64_t all = 0;
+            simd::unroll<Count>([&](auto k) PO2Q_INLINE_LAMBDA {
+                all |= static_cast<std::uint64_t>(pass_bits(x[k], scale, inverse_scale, i + k * lanes)) << (k * lanes);
+            });
+            const auto count = static_cast<int>((Count - 1) * lanes + last);
+            if (last != lanes) all &= (std::uint64_t{1} << count) - 1U;
+            bits.push(all, count);
+        }
+        if (extras.codes != nullptr)
+            simd::unroll<Count>([&](auto k) PO2Q_INLINE_LAMBDA {
+                store_codes(y[k], inverse_scale, i + k * lanes, k == Count - 1 ? last : lanes);
+            });
+    }
+    PO2Q_INLINE void finish() {
+        if (extras.mask != nullptr) bits.flush();
+    }
+};
+
 /// One exponent for all elements.
 template <class Arch, rounding Mode>
-void fake_quantize(const float* in, float* out, std::size_t n, int exponent, const grid& g) {
+void fake_quantize(const float* in, float* out, std::size_t n, int exponent, const grid& g,
+                   const forward_extras& extras = {}) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
-    constexpr std::size_t unroll = 4;  // independent chains: 15 to 30 cycles of latency per vector
+    constexpr int unroll = 4;  // independent chains: 15 to 30 cycles of latency per vector
     const grid_rounder<Arch, Mode> apply(exponent, g);
+    const batch scale(exp2_float(exponent));
+    const batch inverse_scale(exp2_float(-exponent));
+    extras_writer<Arch, Mode> leave(extras, g);
+    const bool any = extras.any();
     std::size_t i = 0;
-    for (; i + unroll * lanes <= n; i += unroll * lanes) {
-        const batch y0 = apply(batch::load_unaligned(in + i), i);
-        const batch y1 = apply(batch::load_unaligned(in + i + lanes), i + lanes);
-        const batch y2 = apply(batch::load_unaligned(in + i + 2 * lanes), i + 2 * lanes);
-        const batch y3 = apply(batch::load_unaligned(in + i + 3 * lanes), i + 3 * lanes);
-        y0.store_unaligned(out + i);
-        y1.store_unaligned(out + i + lanes);
-        y2.store_unaligned(out + i + 2 * lanes);
-        y3.store_unaligned(out + i + 3 * lanes);
+    const auto part = [&](std::size_t count) PO2Q_INLINE_LAMBDA {
+        const batch x[1] = {count == lanes ? batch::load_unaligned(in + i) : simd::load_first<Arch>(in + i, count)};
+        const batch y[1] = {apply(x[0], i)};
+        if (any) leave(x, y, scale, inverse_scale, i, count);
+        if (count == lanes) y[0].store_unaligned(out + i);
+        else simd::store_first<Arch>(out + i, y[0], count);
+        i += count;
+    };
+    const auto steps = [&](auto with_extras, auto store) PO2Q_INLINE_LAMBDA {
+        for (; i + unroll * lanes <= n; i += unroll * lanes) {
+            batch x[unroll];
+            batch y[unroll];
+            simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA {
+                x[k] = batch::load_unaligned(in + i + k * lanes);
+                y[k] = apply(x[k], i + k * lanes);
+            });
+            if constexpr (with_extras) leave(x, y, scale, inverse_scale, i);
+            simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(out + i + k * lanes, y[k]); });
+        }
+    };
+    const auto store = [](float* p, const batch& y) PO2Q_INLINE_LAMBDA { y.store_unaligned(p); };
+    if (extras.stream) {
+        // Streams want aligned vectors: first the elements in front of them.
+        const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(float) % lanes;
+        if (off != 0 && reinterpret_cast<std::uintptr_t>(out) % sizeof(float) == 0 && lanes - off <= n)
+            part(lanes - off);
+        const auto stream = [](float* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_store<Arch>(p, y); };
+        if (any) steps(std::true_type{}, stream);
+        else steps(std::false_type{}, stream);
+        simd::stream_fence<Arch>();
+    } else if (any) {
+        steps(std::true_type{}, store);
+    } else {
+        steps(std::false_type{}, store);
     }
-    for (; i + lanes <= n; i += lanes) apply(batch::load_unaligned(in + i), i).store_unaligned(out + i);
-    if (i < n) simd::store_first<Arch>(out + i, apply(simd::load_first<Arch>(in + i, n - i), i), n - i);
+    while (i < n) part(n - i < lanes ? n - i : lanes);
+    leave.finish();
 }
 
 /// Channel innermost: element i has exponent exponents[(first_channel + i) % channels].
 template <class Arch, rounding Mode>
 void fake_quantize_channels(const float* in, float* out, std::size_t n, const int* exponents, std::size_t channels,
-                            std::size_t first_channel, const grid& g) {
+                            std::size_t first_channel, const grid& g, const forward_extras& extras = {}) {
     using batch = simd::f32<Arch>;
     const batch qmin(g.qmin);
     const batch qmax(g.qmax);
+    extras_writer<Arch, Mode> leave(extras, g);
+    const bool any = extras.any();
     const auto body = [&](std::size_t i, const simd::i32<Arch>& e, std::size_t count) PO2Q_INLINE_LAMBDA {
         const batch scale = exp2_lanes<Arch>(e);
         const batch inverse_scale = exp2_lanes<Arch>(simd::i32<Arch>(0) - e);
         const bool whole = count == batch::size;
-        const batch x = whole ? batch::load_unaligned(in + i) : simd::load_first<Arch>(in + i, count);
-        const batch y = on_grid<Arch, Mode>(x, scale, inverse_scale, qmin, qmax, g, i);
-        if (whole) y.store_unaligned(out + i);
-        else simd::store_first<Arch>(out + i, y, count);
+        const batch x[1] = {whole ? batch::load_unaligned(in + i) : simd::load_first<Arch>(in + i, count)};
+        const batch y[1] = {on_grid<Arch, Mode>(x[0], scale, inverse_scale, qmin, qmax, g, i)};
+        if (any) leave(x, y, scale, inverse_scale, i, count);
+        if (whole) y[0].store_unaligned(out + i);
+        else simd::store_first<Arch>(out + i, y[0], count);
     };
     for_each_channel_vector<Arch>(n, exponents, channels, first_channel, body);
+    leave.finish();
 }
 
 }  // namespace po2quant::kernels

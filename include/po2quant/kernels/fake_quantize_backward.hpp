@@ -4,10 +4,13 @@
 /// Every deterministic choice of ste is one such interval (pass_interval of numerics/quantizer.hpp), ±∞ included for
 /// the plain one; NaN is inside none. clip_code with stochastic rounding asks the codes themselves.
 ///
+/// Or from the bits that a forward pass has kept; and with the gradient of the threshold in the same pass.
+///
 ///   x, dy, dx   float [n], any alignment; dx may be dy or x, else it shares nothing with them
 /// Guarantees: reads and writes exactly n elements; no allocation, no exceptions.
 #include <po2quant/kernels/channel_pattern.hpp>
 #include <po2quant/kernels/fake_quantize.hpp>
+#include <po2quant/simd/sums.hpp>
 
 namespace po2quant::kernels {
 
@@ -81,6 +84,145 @@ void pass_gradient_stochastic(const float* x, const float* dy, float* dx, std::s
         const batch y = xsimd::select((qmin <= code) & (code <= qmax), gradient, batch(0.0F));
         if (whole) y.store_unaligned(dx + i);
         else simd::store_first<Arch>(dx + i, y, count);
+    }
+}
+
+/// dx = dy where the element's bit is set, else +0; element i is bit (bit + i) % 8 of mask[(bit + i) / 8].
+template <class Arch>
+void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const float* dy, float* dx, std::size_t n) {
+    using batch = simd::f32<Arch>;
+    constexpr std::size_t lanes = batch::size;
+    constexpr int unroll = 4;
+    std::size_t i = 0;
+    for (; i + unroll * lanes <= n; i += unroll * lanes) {
+        const std::uint64_t bits = simd::read_bits(mask, bit + i, unroll * lanes);
+        batch y[unroll];
+        simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA {
+            y[k] = simd::select_bits<Arch>(static_cast<std::uint32_t>(bits >> (k * lanes)),
+                                           batch::load_unaligned(dy + i + k * lanes));
+        });
+        simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { y[k].store_unaligned(dx + i + k * lanes); });
+    }
+    for (; i < n; i += lanes) {
+        const std::size_t count = n - i < lanes ? n - i : lanes;
+        const auto bits = static_cast<std::uint32_t>(simd::read_bits(mask, bit + i, static_cast<int>(count)));
+        if (count == lanes) simd::select_bits<Arch>(bits, batch::load_unaligned(dy + i)).store_unaligned(dx + i);
+        else simd::store_first<Arch>(dx + i, simd::select_bits<Arch>(bits, simd::load_first<Arch>(dy + i, count)), count);
+    }
+}
+
+/// What one vector adds to dx and to the sum of a threshold.
+template <class Arch, rounding Mode>
+struct threshold_step {
+    using batch = simd::f32<Arch>;
+    const grid& g;
+    threshold_term term;
+    float_interval pass;    ///< of dx, in units of codes
+    float_interval inside;  ///< of the term, in units of codes
+    bool pass_by_code;      ///< stochastic: dx by the codes
+
+    PO2Q_INLINE threshold_step(const grid& codes, threshold_term t, float_interval dx_pass, float_interval code_pass,
+                               bool by_code)
+        : g(codes), term(t), pass(dx_pass), inside(code_pass), pass_by_code(by_code) {}
+    /// dx, and the factor of dy in the sum.
+    PO2Q_INLINE void operator()(const batch& x, const batch& dy, const batch& y, const batch& scale,
+                                const batch& inverse_scale, std::size_t i, batch& dx, batch& factor) const {
+        const batch zero(0.0F);
+        auto is_inside = (batch(inside.low) * scale <= x) & (x <= batch(inside.high) * scale);
+        auto passes = (batch(pass.low) * scale <= x) & (x <= batch(pass.high) * scale);
+        if constexpr (Mode == rounding::stochastic) {
+            const batch code = simd::code_of<Arch, Mode>(x, inverse_scale, batch(g.qmin - 1.0F), batch(g.qmax + 1.0F),
+                                                         g.seed, g.first_index + i);
+            is_inside = (batch(g.qmin) <= code) & (code <= batch(g.qmax));
+            if (pass_by_code) passes = is_inside;
+        }
+        dx = xsimd::select(passes, dy, zero);
+        if (term == threshold_term::error) factor = xsimd::select(x == x, y - xsimd::select(is_inside, x, zero), zero);
+        else factor = xsimd::select(x >= batch(g.qmax) * scale, batch(1.0F), zero);
+    }
+};
+
+/// dx, and the terms' products with dy added to 16 sums: element i of the block to sum i % 16, in order.
+template <class Arch, rounding Mode>
+void pass_gradient_and_sum(const float* x, const float* dy, float* dx, std::size_t n, int exponent,
+                           const threshold_step<Arch, Mode>& given, double (&lanes16)[simd::sum_lanes]) {
+    using batch = simd::f32<Arch>;
+    constexpr std::size_t lanes = batch::size;
+    constexpr int parts = simd::sum_lanes / static_cast<int>(lanes);
+    const threshold_step<Arch, Mode> step = given;
+    const grid_rounder<Arch, Mode> apply(exponent, step.g);
+    const batch scale(exp2_float(exponent));
+    const batch inverse_scale(exp2_float(-exponent));
+    simd::product_sums<Arch> sums;
+    sums.load(lanes16);
+    for (std::size_t i = 0; i < n; i += simd::sum_lanes) {
+        simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
+            const std::size_t at = i + k * lanes;
+            if (at >= n) return;
+            const std::size_t count = n - at < lanes ? n - at : lanes;
+            const bool whole = count == lanes;
+            const batch v = whole ? batch::load_unaligned(x + at) : simd::load_first<Arch>(x + at, count);
+            const batch up = whole ? batch::load_unaligned(dy + at) : simd::load_first<Arch>(dy + at, count);
+            batch down;
+            batch factor;
+            step(v, up, apply(v, at), scale, inverse_scale, at, down, factor);
+            if (whole) down.store_unaligned(dx + at);
+            else simd::store_first<Arch>(dx + at, down, count);
+            sums.template add<k>(up, factor);
+        });
+    }
+    sums.store(lanes16);
+}
+
+/// Channels that pass_gradient_and_sum_channels takes at once: their scales lie on the stack.
+inline constexpr std::size_t sum_channels = 1024;
+
+/// Channel innermost: rows of `channels` <= sum_channels elements, row_stride apart; channel c has exponents[c] and adds
+/// to sums[c], row by row. g.first_index is that of element 0.
+template <class Arch, rounding Mode>
+void pass_gradient_and_sum_channels(const float* x, const float* dy, float* dx, std::size_t rows,
+                                    std::size_t row_stride, std::size_t channels, const int* exponents,
+                                    const threshold_step<Arch, Mode>& given, double* sums) {
+    using batch = simd::f32<Arch>;
+    constexpr std::size_t lanes = batch::size;
+    constexpr int parts = simd::sum_lanes / static_cast<int>(lanes);
+    const threshold_step<Arch, Mode> step = given;
+    const batch qmin(step.g.qmin);
+    const batch qmax(step.g.qmax);
+    alignas(64) float scales[sum_channels + simd::sum_lanes] = {};
+    alignas(64) float inverses[sum_channels + simd::sum_lanes] = {};
+    for (std::size_t c = 0; c < channels; ++c) {
+        scales[c] = exp2_float(exponents[c]);
+        inverses[c] = exp2_float(-exponents[c]);
+    }
+    for (std::size_t row = 0; row < rows; ++row) {
+        for (std::size_t c = 0; c < channels; c += simd::sum_lanes) {
+            alignas(64) double own[simd::sum_lanes] = {};
+            const std::size_t width = channels - c < simd::sum_lanes ? channels - c : simd::sum_lanes;
+            for (std::size_t k = 0; k < width; ++k) own[k] = sums[c + k];
+            simd::product_sums<Arch> lane;
+            lane.load(own);
+            simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
+                if (k * lanes >= width) return;
+                const std::size_t first = c + k * lanes;
+                const std::size_t count = width - k * lanes < lanes ? width - k * lanes : lanes;
+                const bool whole = count == lanes;
+                const batch scale = batch::load_unaligned(scales + first);
+                const batch inverse_scale = batch::load_unaligned(inverses + first);
+                const std::size_t at = row * row_stride + first;
+                const batch v = whole ? batch::load_unaligned(x + at) : simd::load_first<Arch>(x + at, count);
+                const batch up = whole ? batch::load_unaligned(dy + at) : simd::load_first<Arch>(dy + at, count);
+                const batch y = on_grid<Arch, Mode>(v, scale, inverse_scale, qmin, qmax, step.g, at);
+                batch down;
+                batch factor;
+                step(v, up, y, scale, inverse_scale, at, down, factor);
+                if (whole) down.store_unaligned(dx + at);
+                else simd::store_first<Arch>(dx + at, down, count);
+                lane.template add<k>(up, factor);
+            });
+            lane.store(own);
+            for (std::size_t k = 0; k < width; ++k) sums[c + k] = own[k];
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 ///
 ///   special values      quantize   fake_quantize         gradient (every choice of ste)
 ///   NaN                 0          NaN                   0
-///   +∞ / −∞             qmax/qmin  qmax·2^e / qmin·2^e   0 (clip_code, clip_range), dy (plain)
+///   +∞ / −∞             qmax/qmin  qmax·2^e / qmin·2^e   0 (all but plain), dy (plain)
 ///   −0, codes of 0      0          +0                    dy
 ///   subnormals          by value   by value              by value
 ///
@@ -30,7 +30,16 @@ enum class ste : std::uint8_t {
     clip_code,   ///< iff the rounded code is inside [qmin, qmax]: PyTorch, TQT, ESP-PPQ
     clip_range,  ///< iff x is inside [qmin·2^e, qmax·2^e]: TensorFlow, the original
     plain,       ///< always, but for NaN
+    pact,        ///< iff 0 <= x < α = qmax·2^e: PACT, whose y is clip(x, 0, α) on the grid
 };
+
+/// What dy is multiplied with in the gradient of a threshold, in units of x, for y = fake_quantize(x):
+///
+///   error    y − x where the unclamped code is inside [qmin, qmax], else y: d y / d log2 t / ln 2 of TQT, and 2^e times
+///            LSQ's d y / d s
+///   beyond   1 where x >= qmax·2^e, else 0: PACT's d y / d α
+/// NaN gives 0. The difference is one float subtraction, exact where rounding is to the nearest.
+enum class threshold_term : std::uint8_t { error, beyond };
 
 /// q = clamp(round(x * 2^−e), qmin, qmax); NaN gives 0. x * 2^−e is exact: float32 times a power of two, in double.
 PO2Q_INLINE constexpr std::int32_t quantize(float x, const quantizer& q, std::uint64_t index = 0) {
@@ -74,6 +83,7 @@ PO2Q_INLINE constexpr float_interval pass_interval(integer_format format, roundi
     const float infinity = std::bit_cast<float>(0x7f800000U);
     if (estimator == ste::plain) return {-infinity, infinity};
     if (estimator == ste::clip_range) return {qmin, qmax};
+    if (estimator == ste::pact) return {0.0F, next_float(qmax, -1)};
     if (mode == rounding::floor) return {qmin, next_float(qmax + 1.0F, -1)};
     const float low = qmin - 0.5F;
     const float high = qmax + 0.5F;

@@ -79,6 +79,22 @@ inline void check_quantizer(const char* function, const channel_quantizer& q, st
     check_rounding(function, q.mode);
 }
 
+inline void check_estimator(const char* function, ste estimator) {
+    check_range(function, "estimator", static_cast<int>(estimator), 0, static_cast<int>(ste::pact));
+}
+
+/// All codes of a format must fit [low, high], those of an element type.
+inline void check_code_range(const char* function, integer_format format, int low, int high) {
+    if (format.qmin() < low || format.qmax() > high)
+        fail(function, "format", text(format.qmin(), "..", format.qmax()),
+             text("inside the element type, ", low, "..", high));
+}
+
+/// Whether gradients pass by the codes themselves, not by an interval of inputs.
+constexpr bool passes_by_code(rounding mode, ste estimator) {
+    return mode == rounding::stochastic && estimator == ste::clip_code;
+}
+
 /// Calls f(std::integral_constant<rounding, mode>): the mode as a template argument.
 template <class F>
 decltype(auto) with_rounding(rounding mode, F&& f) {

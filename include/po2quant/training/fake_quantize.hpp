@@ -1,59 +1,183 @@
 #pragma once
 /// Fake quantization: floats onto the grid that the deployed integers will use, in one pass.
+#include <cstddef>
+#include <limits>
+#include <ranges>
 #include <span>
 
 #include <po2quant/kernels/fake_quantize.hpp>
 #include <po2quant/parallel.hpp>
+#include <po2quant/tensor/codes.hpp>
+#include <po2quant/tensor/mask.hpp>
 #include <po2quant/training/channel_quantizer.hpp>
+#include <po2quant/training/exponent_histogram.hpp>
+#include <po2quant/training/range.hpp>
+#include <po2quant/training/streaming.hpp>
 
 namespace po2quant {
 
+/// Integer codes to be written: any contiguous range of int8_t, uint8_t or int16_t. Empty: none are wanted.
+class code_output {
+public:
+    constexpr code_output() = default;
+    template <codes_range Codes>
+    requires writable_range<Codes> code_output(Codes&& codes)
+        : data_(std::ranges::data(codes)),
+          size_(std::ranges::size(codes)),
+          bytes_(sizeof(element_of<Codes>)),
+          low_(std::numeric_limits<element_of<Codes>>::min()),
+          high_(std::numeric_limits<element_of<Codes>>::max()) {}
+
+    bool empty() const { return size_ == 0; }
+    std::size_t size() const { return size_; }
+    void* data() const { return data_; }
+    std::size_t element_bytes() const { return bytes_; }
+    int low() const { return low_; }    ///< of the element type
+    int high() const { return high_; }  ///< of the element type
+    std::span<std::byte> bytes() const { return {static_cast<std::byte*>(data_), size_ * bytes_}; }
+
+private:
+    void* data_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t bytes_ = 1;
+    int low_ = 0;
+    int high_ = 0;
+};
+
+/// What fake_quantize leaves besides its output, in the same pass over the data. What is empty or null is left out.
+struct forward_outputs {
+    /// The codes that `output` shows as floats, as quantize gives them; NaN gives 0.
+    code_output codes = {};
+    /// [mask_bytes(size)]: bit i % 8 of byte i / 8 is set where the gradient of element i passes; for
+    /// fake_quantize_backward. Bits behind the last element are 0.
+    std::span<std::uint8_t> mask = {};
+    /// Which gradients the mask lets through.
+    ste estimator = ste::clip_code;
+    /// Overwritten with the range of `input`: what observe gives.
+    range* seen = nullptr;
+    /// The counts of `input`'s exponents are added: what observe_exponents gives.
+    exponent_histogram* exponents = nullptr;
+};
+
+namespace detail {
+
+template <class Quantizer>
+void check_forward(std::span<const float> input, std::span<float> output, const Quantizer& q,
+                   const forward_outputs& besides) {
+    constexpr const char* function = "fake_quantize";
+    const std::size_t n = input.size();
+    check_quantizer(function, q, n);
+    check_span(function, "input", input, n);
+    check_span(function, "output", output, n);
+    check_overlap(function, "output", output, input, true);
+    check_estimator(function, besides.estimator);
+    if (!besides.codes.empty()) {
+        check_span(function, "codes", std::span(static_cast<const std::byte*>(besides.codes.data()), besides.codes.size()),
+                   n);
+        check_code_range(function, q.format, besides.codes.low(), besides.codes.high());
+        check_overlap(function, "codes", besides.codes.bytes(), input, false);
+        check_overlap(function, "codes", besides.codes.bytes(), output, false);
+    }
+    if (!besides.mask.empty()) {
+        check_span(function, "mask", besides.mask, mask_bytes(n));
+        check_overlap(function, "mask", besides.mask, input, false);
+        check_overlap(function, "mask", besides.mask, output, false);
+        check_overlap(function, "mask", besides.mask, besides.codes.bytes(), false);
+    }
+}
+
+template <class Quantizer>
+kernels::forward_extras extras_of(const Quantizer& q, const forward_outputs& besides, std::size_t elements) {
+    kernels::forward_extras e;
+    e.codes = besides.codes.data();
+    e.code_bytes = besides.codes.element_bytes();
+    e.mask = besides.mask.data();
+    e.pass = pass_interval(q.format, q.mode, besides.estimator);
+    e.pass_by_code = passes_by_code(q.mode, besides.estimator);
+    e.stream = streams(elements * sizeof(float));
+    return e;
+}
+
+/// Calls f(range) for a task's elements: all at once; or, where the input is observed too, by blocks that stay in L1
+/// between the two, observed before an output in place overwrites them.
+template <class Arch, class F>
+void observe_blocks(std::span<const float> input, element_range task, const forward_outputs& besides, F&& f) {
+    if (besides.seen == nullptr && besides.exponents == nullptr) return f(task);
+    constexpr std::size_t block = 4096;
+    range seen;
+    exponent_histogram exponents;
+    for (std::size_t begin = task.begin; begin < task.end; begin += block) {
+        const element_range part{begin, std::min(task.end, begin + block)};
+        const float* in = input.data() + begin;
+        if (besides.seen != nullptr) seen = merge(seen, to_range(kernels::minmax<Arch>(in, part.size()), part.size()));
+        if (besides.exponents != nullptr) kernels::exponent_histogram<Arch>(in, part.size(), exponents.counts);
+        f(part);
+    }
+    if (besides.seen != nullptr) merge_atomic(*besides.seen, seen);
+    if (besides.exponents != nullptr) merge_atomic(*besides.exponents, exponents);
+}
+
+}  // namespace detail
+
 /// output[i] = clamp(round(input[i] * 2^−e), qmin, qmax) * 2^e; NaN stays NaN, codes of 0 give +0, ±∞ saturate.
-/// `output` may be `input` itself. Any size, any alignment. Throws std::invalid_argument, before anything is written,
-/// for sizes that differ, null spans, partial overlap, and a quantizer out of range.
+/// `output` may be `input` itself. Any size, any alignment. Outputs larger than the caches are written past them.
+/// Throws std::invalid_argument, before anything is written, for sizes that differ, null spans, partial overlap, a
+/// quantizer out of range, and codes whose type does not hold the format.
 template <class Arch = default_arch, executor Executor = serial_executor>
 void fake_quantize(std::span<const float> input, std::span<float> output, const quantizer& q,
-                   const Executor& run = {}) {
-    detail::check_quantizer("fake_quantize", q, input.size());
-    detail::check_span("fake_quantize", "input", input, input.size());
-    detail::check_span("fake_quantize", "output", output, input.size());
-    detail::check_overlap("fake_quantize", "output", output, input, true);
+                   const forward_outputs& besides, const Executor& run = {}) {
+    detail::check_forward(input, output, q, besides);
+    const kernels::forward_extras extras = detail::extras_of(q, besides, input.size());
+    if (besides.seen != nullptr) *besides.seen = range{};
     detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
         run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
-            const auto [begin, end] = detail::task_range(task, input.size());
-            kernels::fake_quantize<Arch, Mode>(input.data() + begin, output.data() + begin, end - begin, q.exponent,
-                                               kernels::grid_of(q, begin));
+            detail::observe_blocks<Arch>(
+                input, detail::task_range(task, input.size()), besides, [&](detail::element_range part) {
+                    kernels::fake_quantize<Arch, Mode>(input.data() + part.begin, output.data() + part.begin,
+                                                       part.size(), q.exponent, kernels::grid_of(q, part.begin),
+                                                       extras.from(part.begin));
+                });
         });
     });
 }
+template <class Arch = default_arch, executor Executor = serial_executor>
+void fake_quantize(std::span<const float> input, std::span<float> output, const quantizer& q,
+                   const Executor& run = {}) {
+    fake_quantize<Arch>(input, output, q, forward_outputs{}, run);
+}
 
-/// The same with one exponent per channel; see channel_quantizer for the layouts.
+/// The same with one exponent per channel; see channel_quantizer for the layouts. `seen` and `exponents` are of the
+/// whole tensor.
+template <class Arch = default_arch, executor Executor = serial_executor>
+void fake_quantize(std::span<const float> input, std::span<float> output, const channel_quantizer& q,
+                   const forward_outputs& besides, const Executor& run = {}) {
+    detail::check_forward(input, output, q, besides);
+    const std::size_t channels = q.exponents.size();
+    const auto inner = static_cast<std::size_t>(q.inner);
+    const kernels::forward_extras extras = detail::extras_of(q, besides, input.size());
+    if (besides.seen != nullptr) *besides.seen = range{};
+    const float* in = input.data();
+    float* out = output.data();
+    detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
+        run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
+            detail::observe_blocks<Arch>(
+                input, detail::task_range(task, input.size()), besides, [&](detail::element_range part) {
+                    if (inner == 1)
+                        return kernels::fake_quantize_channels<Arch, Mode>(
+                            in + part.begin, out + part.begin, part.size(), q.exponents.data(), channels,
+                            part.begin % channels, kernels::grid_of(q, part.begin), extras.from(part.begin));
+                    detail::for_each_run(part, inner, channels, [&](std::size_t i, std::size_t n, std::size_t channel) {
+                        kernels::fake_quantize<Arch, Mode>(in + i, out + i, n, q.exponents[channel],
+                                                           kernels::grid_of(q, i), extras.from(i));
+                    });
+                });
+        });
+    });
+}
 template <class Arch = default_arch, executor Executor = serial_executor>
 void fake_quantize(std::span<const float> input, std::span<float> output, const channel_quantizer& q,
                    const Executor& run = {}) {
-    detail::check_quantizer("fake_quantize", q, input.size());
-    detail::check_span("fake_quantize", "input", input, input.size());
-    detail::check_span("fake_quantize", "output", output, input.size());
-    detail::check_overlap("fake_quantize", "output", output, input, true);
-    const std::size_t channels = q.exponents.size();
-    const auto inner = static_cast<std::size_t>(q.inner);
-    detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
-        run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
-            const auto part = detail::task_range(task, input.size());
-            const float* in = input.data();
-            float* out = output.data();
-            if (inner == 1) {
-                kernels::fake_quantize_channels<Arch, Mode>(in + part.begin, out + part.begin, part.size(),
-                                                            q.exponents.data(), channels, part.begin % channels,
-                                                            kernels::grid_of(q, part.begin));
-                return;
-            }
-            detail::for_each_run(part, inner, channels, [&](std::size_t i, std::size_t count, std::size_t channel) {
-                kernels::fake_quantize<Arch, Mode>(in + i, out + i, count, q.exponents[channel],
-                                                   kernels::grid_of(q, i));
-            });
-        });
-    });
+    fake_quantize<Arch>(input, output, q, forward_outputs{}, run);
 }
 
 }  // namespace po2quant

@@ -16,9 +16,7 @@ template <class Code, class Quantizer>
 void check_quantize(std::span<const float> input, std::span<Code> codes, const Quantizer& q) {
     check_quantizer("quantize", q, input.size());
     using limits = std::numeric_limits<Code>;
-    if (q.format.qmin() < limits::min() || q.format.qmax() > limits::max())
-        fail("quantize", "format", text(q.format.qmin(), "..", q.format.qmax()),
-             text("inside the element type, ", limits::min(), "..", limits::max()));
+    check_code_range("quantize", q.format, limits::min(), limits::max());
     check_span("quantize", "input", input, input.size());
     check_span("quantize", "output", codes, input.size());
     check_overlap("quantize", "output", codes, input, false);

@@ -1,0 +1,133 @@
+#pragma once
+/// Sums of products of floats that have the same bits on every instruction set: 16 sums in double, whatever the width
+/// of a register, to which element i of a block adds in lane i % 16, and one tree over the lanes.
+///
+/// The product of two floats is exact in double, so each addition rounds once, with or without fma.
+#include <po2quant/simd/floating.hpp>
+
+namespace po2quant::simd {
+
+inline constexpr int sum_lanes = 16;
+
+/// Lane 0 + 8, 1 + 9, …; then 0 + 4, …; then 0 + 2, …; then 0 + 1.
+PO2Q_INLINE double tree_sum(const double (&lane)[sum_lanes]) {
+    double part[sum_lanes / 2];
+    for (int k = 0; k < 8; ++k) part[k] = lane[k] + lane[k + 8];
+    for (int k = 0; k < 4; ++k) part[k] = part[k] + part[k + 4];
+    return (part[0] + part[2]) + (part[1] + part[3]);
+}
+
+/// The 16 lanes. add<Part>(a, b): lanes from Part · f32<Arch>::size on take a[k] · b[k].
+template <class Arch>
+struct product_sums {
+    double lane[sum_lanes] = {};
+
+    template <int Part>
+    PO2Q_INLINE void add(const f32<Arch>& a, const f32<Arch>& b) {
+        constexpr int lanes = static_cast<int>(f32<Arch>::size);
+        alignas(64) float x[lanes];
+        alignas(64) float y[lanes];
+        a.store_aligned(x);
+        b.store_aligned(y);
+        for (int k = 0; k < lanes; ++k)
+            lane[Part * lanes + k] += static_cast<double>(x[k]) * static_cast<double>(y[k]);
+    }
+    PO2Q_INLINE void load(const double* p) {
+        for (int k = 0; k < sum_lanes; ++k) lane[k] = p[k];
+    }
+    PO2Q_INLINE void store(double* p) const {
+        for (int k = 0; k < sum_lanes; ++k) p[k] = lane[k];
+    }
+    PO2Q_INLINE double sum() const { return tree_sum(lane); }
+};
+
+#if defined(__SSE2__)
+template <class Arch>
+requires(std::is_base_of_v<arch::sse2, Arch> && !is_at_least<arch::avx2, Arch>) struct product_sums<Arch> {
+    __m128d lane[8] = {};
+
+    template <int Part>
+    PO2Q_INLINE void add(const f32<Arch>& a, const f32<Arch>& b) {
+        const __m128 x = a;
+        const __m128 y = b;
+        lane[2 * Part] = _mm_add_pd(lane[2 * Part], _mm_mul_pd(_mm_cvtps_pd(x), _mm_cvtps_pd(y)));
+        lane[2 * Part + 1] =
+            _mm_add_pd(lane[2 * Part + 1],
+                       _mm_mul_pd(_mm_cvtps_pd(_mm_movehl_ps(x, x)), _mm_cvtps_pd(_mm_movehl_ps(y, y))));
+    }
+    PO2Q_INLINE void load(const double* p) {
+        for (int k = 0; k < 8; ++k) lane[k] = _mm_loadu_pd(p + 2 * k);
+    }
+    PO2Q_INLINE void store(double* p) const {
+        for (int k = 0; k < 8; ++k) _mm_storeu_pd(p + 2 * k, lane[k]);
+    }
+    PO2Q_INLINE double sum() const {
+        double all[sum_lanes];
+        store(all);
+        return tree_sum(all);
+    }
+};
+#endif
+
+#if defined(__AVX2__)
+template <class Arch>
+requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) struct product_sums<Arch> {
+    __m256d lane[4] = {};
+
+    template <int Part>
+    PO2Q_INLINE void add(const f32<Arch>& a, const f32<Arch>& b) {
+        const __m256 x = a;
+        const __m256 y = b;
+        lane[2 * Part] =
+            _mm256_add_pd(lane[2 * Part], _mm256_mul_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(x)),
+                                                        _mm256_cvtps_pd(_mm256_castps256_ps128(y))));
+        lane[2 * Part + 1] =
+            _mm256_add_pd(lane[2 * Part + 1], _mm256_mul_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)),
+                                                            _mm256_cvtps_pd(_mm256_extractf128_ps(y, 1))));
+    }
+    PO2Q_INLINE void load(const double* p) {
+        for (int k = 0; k < 4; ++k) lane[k] = _mm256_loadu_pd(p + 4 * k);
+    }
+    PO2Q_INLINE void store(double* p) const {
+        for (int k = 0; k < 4; ++k) _mm256_storeu_pd(p + 4 * k, lane[k]);
+    }
+    PO2Q_INLINE double sum() const {
+        double all[sum_lanes];
+        store(all);
+        return tree_sum(all);
+    }
+};
+#endif
+
+#if defined(__AVX512F__)
+template <class Arch>
+requires is_at_least<arch::avx512bw, Arch>
+struct product_sums<Arch> {
+    __m512d low = _mm512_setzero_pd();
+    __m512d high = _mm512_setzero_pd();
+
+    template <int Part>
+    PO2Q_INLINE void add(const f32<Arch>& a, const f32<Arch>& b) {
+        const __m512d x = _mm512_castps_pd(a);
+        const __m512d y = _mm512_castps_pd(b);
+        const auto wide = [](__m256d half) PO2Q_INLINE_LAMBDA { return _mm512_cvtps_pd(_mm256_castpd_ps(half)); };
+        low = _mm512_fmadd_pd(wide(_mm512_castpd512_pd256(x)), wide(_mm512_castpd512_pd256(y)), low);
+        high = _mm512_fmadd_pd(wide(_mm512_extractf64x4_pd(x, 1)), wide(_mm512_extractf64x4_pd(y, 1)), high);
+    }
+    PO2Q_INLINE void load(const double* p) {
+        low = _mm512_loadu_pd(p);
+        high = _mm512_loadu_pd(p + 8);
+    }
+    PO2Q_INLINE void store(double* p) const {
+        _mm512_storeu_pd(p, low);
+        _mm512_storeu_pd(p + 8, high);
+    }
+    PO2Q_INLINE double sum() const {
+        double all[sum_lanes];
+        store(all);
+        return tree_sum(all);
+    }
+};
+#endif
+
+}  // namespace po2quant::simd

@@ -1,0 +1,122 @@
+#include <po2quant/training/threshold_gradient.hpp>
+
+#include <cmath>
+#include <vector>
+
+#include <po2quant/reference/threshold_gradient.hpp>
+
+#include "../support/errors.hpp"
+#include "../support/executors.hpp"
+#include "../support/layouts.hpp"
+#include "../support/same_bits.hpp"
+#include "../support/sizes.hpp"
+
+using namespace po2quant;
+
+namespace {
+
+constexpr threshold_term all_terms[] = {threshold_term::error, threshold_term::beyond};
+
+std::vector<float> gradients(test::random_source& random, std::size_t n) {
+    std::vector<float> dy(n);
+    for (float& v : dy) v = std::ldexp(static_cast<float>(random.uniform(-1, 1)), static_cast<int>(random.integer(-9, 9)));
+    return dy;
+}
+
+}  // namespace
+
+TEST_CASE("fake_quantize_backward_threshold: the reference's bits, for every size, rounding and number of threads") {
+    test::random_source random;
+    std::vector<std::size_t> sizes = test::sizes_worth_trying(16, 600);
+    for (const std::size_t n : {32767, 32769, 100003}) sizes.push_back(n);
+    for (const std::size_t n : sizes)
+        for (const rounding mode : test::all_roundings)
+            for (const threshold_term term : all_terms) {
+                const ste estimator = random.one_of(test::all_estimators);
+                const quantizer q{random.one_of(test::all_formats()), static_cast<int>(random.integer(-12, 4)), mode,
+                                  random.bits()};
+                std::vector<float> x(n);
+                test::fill_values(x, random, q.format, std::vector{q.exponent});
+                for (float& v : x)
+                    if (!(std::fabs(v) < 1e30F)) v = v != v ? v : std::copysign(1e30F, v);  // sums that stay finite
+                const std::vector<float> dy = gradients(random, n);
+                std::vector<float> expected(n);
+                reference::fake_quantize_backward(x, dy, expected, q, estimator);
+                const double sum = reference::threshold_sum(x, dy, q, term);
+                const auto context = [&] {
+                    return test::name_of(q) + ", " + test::name_of(estimator) + ", " + std::to_string(n);
+                };
+                for (const test::test_executor& run : test::executors()) {
+                    if (n < 30000 && run.threads > 1) continue;
+                    std::vector<float> dx(n);
+                    const double own = fake_quantize_backward_threshold(x, dy, dx, q, term, {estimator}, run);
+                    test::check_identical(std::span(dx), std::span(expected), context, x);
+                    if (std::bit_cast<std::uint64_t>(own) != std::bit_cast<std::uint64_t>(sum))
+                        FAIL_CHECK("sum " << own << ", expected " << sum << ": " << context());
+                }
+                std::vector<float> in_place = dy;
+                CHECK(fake_quantize_backward_threshold(x, in_place, in_place, q, term, {estimator}) == sum);
+                test::check_identical(std::span(in_place), std::span(expected), context, x);
+            }
+}
+
+TEST_CASE("fake_quantize_backward_threshold per channel: the reference's bits, for every layout") {
+    test::random_source random;
+    std::vector<test::layout> layouts = test::layouts_worth_trying();
+    for (const test::layout& l : test::large_layouts()) layouts.push_back(l);
+    layouts.push_back({70001, 2, 1});
+    for (const test::layout& l : layouts) {
+        const rounding mode = random.one_of(test::all_roundings);
+        const threshold_term term = random.one_of(all_terms);
+        const ste estimator = random.one_of(test::all_estimators);
+        std::vector<int> exponents(l.channels);
+        for (int& e : exponents) e = static_cast<int>(random.integer(-12, 4));
+        const channel_quantizer q{random.one_of(test::all_formats()), exponents, static_cast<std::int64_t>(l.inner),
+                                  mode, random.bits()};
+        const quantizer common{q.format, 0, q.mode, q.seed};
+        std::vector<float> x(l.size());
+        test::fill_values(x, random, q.format, exponents, l.inner);
+        for (float& v : x)
+            if (!(std::fabs(v) < 1e30F)) v = v != v ? v : 1e30F;
+        const std::vector<float> dy = gradients(random, l.size());
+        std::vector<float> expected(l.size());
+        reference::fake_quantize_backward_channels(x, dy, expected, common, estimator, exponents, l.inner);
+        const std::vector<double> wanted = reference::threshold_sums(x, dy, common, exponents, l.inner, term);
+        const auto context = [&] { return l.name() + ", " + test::name_of(q.format) + ", " + test::name_of(mode); };
+        std::vector<double> sums(l.channels, 99);
+        std::vector<float> dx(l.size());
+        fake_quantize_backward_threshold(x, dy, dx, q, term, sums, {estimator}, random.one_of(test::executors()));
+        test::check_identical(std::span(dx), std::span(expected), context, x);
+        test::check_identical(std::span(sums), std::span(wanted), context);
+    }
+}
+
+TEST_CASE("threshold gradients by hand") {
+    // Codes −2..1 on the grid of 1: 0.25 → 0, 0.75 → 1, 3 → 1 (cut), −5 → −2 (cut); dy = 1.
+    const std::vector<float> x = {0.25F, 0.75F, 3.0F, -5.0F};
+    const std::vector<float> dy(4, 1.0F);
+    std::vector<float> dx(4);
+    const quantizer q{.format = {.bits = 2}, .exponent = 0};
+    const double s = fake_quantize_backward_threshold(x, dy, dx, q, threshold_term::error);
+    CHECK(s == -0.25 + 0.25 + 1.0 - 2.0);
+    CHECK(dx == std::vector<float>{1, 1, 0, 0});
+    CHECK(std::fabs(tqt_gradient(s) - std::log(2.0) * s) < 1e-15);
+    CHECK(lsq_gradient(s, 0, q.format, 4) == s / 2);
+    CHECK(fake_quantize_backward_threshold(x, dy, dx, q, threshold_term::beyond, {ste::pact}) == 1.0);
+    CHECK(dx == std::vector<float>{1, 1, 0, 0});
+}
+
+TEST_CASE("fake_quantize_backward_threshold refuses what does not fit, before it writes") {
+    const std::vector<float> x(12, 1.0F);
+    std::vector<float> dx(12, 7.0F);
+    std::vector<double> sums(3, 5.0);
+    const std::vector<int> exponents(4);
+    const channel_quantizer q{.exponents = exponents};
+    test::check_refused(
+        [&] { fake_quantize_backward_threshold(x, x, dx, q, threshold_term::error, sums); },
+                        {"sums.size() is 3", "allowed: exactly 4"});
+    test::check_refused([&] { fake_quantize_backward_threshold(x, x, dx, quantizer{}, static_cast<threshold_term>(2)); },
+                        {"term is 2", "allowed: 0..1"});
+    CHECK(dx == std::vector<float>(12, 7.0F));
+    CHECK(sums == std::vector<double>(3, 5.0));
+}
