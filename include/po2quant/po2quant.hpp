@@ -11,6 +11,7 @@
 #include <po2quant/inference/max_pool.hpp>
 #include <po2quant/inference/requantize.hpp>
 #include <po2quant/inference/separable_conv2d.hpp>
+#include <po2quant/inference/target_fit.hpp>
 #include <po2quant/numerics/accumulator.hpp>
 #include <po2quant/numerics/exponent.hpp>
 #include <po2quant/numerics/exponent_rule.hpp>
@@ -18,6 +19,8 @@
 #include <po2quant/numerics/quantizer.hpp>
 #include <po2quant/numerics/rounding.hpp>
 #include <po2quant/numerics/saturate.hpp>
+#include <po2quant/numerics/target.hpp>
+#include <po2quant/numerics/target_requantize.hpp>
 #include <po2quant/parallel.hpp>
 #include <po2quant/simd/arch.hpp>
 #include <po2quant/tensor/window.hpp>
