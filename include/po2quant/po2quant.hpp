@@ -9,6 +9,7 @@
 #include <po2quant/inference/depthwise_conv2d.hpp>
 #include <po2quant/inference/fully_connected.hpp>
 #include <po2quant/inference/max_pool.hpp>
+#include <po2quant/inference/pack_codes.hpp>
 #include <po2quant/inference/requantize.hpp>
 #include <po2quant/inference/separable_conv2d.hpp>
 #include <po2quant/inference/target_fit.hpp>
@@ -32,6 +33,7 @@
 #include <po2quant/training/kl_divergence.hpp>
 #include <po2quant/training/magnitude_histogram.hpp>
 #include <po2quant/training/quantize.hpp>
+#include <po2quant/training/quantize_bias.hpp>
 #include <po2quant/training/range.hpp>
 #include <po2quant/training/range_trackers.hpp>
 #include <po2quant/training/squared_error.hpp>

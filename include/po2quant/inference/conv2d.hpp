@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <po2quant/inference/add.hpp>
+#include <po2quant/inference/pack_codes.hpp>
 #include <po2quant/inference/regions.hpp>
 #include <po2quant/inference/requantization.hpp>
 #include <po2quant/kernels/conv2d.hpp>
@@ -51,6 +52,11 @@ struct fused_addition {
     const std::int8_t* output;
     kernels::addition rule;
 };
+
+inline std::vector<std::int8_t> unpacked_weights(const conv2d_shape& shape, const packed_codes& weights) {
+    check_conv2d_shape("conv2d", shape);
+    return unpacked_weights("conv2d", weights, shape.weights());
+}
 
 inline void check_layout(const char* function, weight_layout layout) {
     check_range(function, "layout", static_cast<int>(layout), 0, static_cast<int>(weight_layout::oihw));
@@ -220,6 +226,15 @@ public:
         bytes_ = &table.of_bytes(q.input_format);
         plan();
     }
+
+    /// The same with weights of 4 or 2 bits, packed in the order of `layout`: they are unpacked once, here.
+    template <class Arch = default_arch>
+    conv2d(const conv2d_shape& shape, const packed_codes& weights, const bias_codes& bias, const requantization& q,
+           weight_layout layout = weight_layout::hwio, Arch = {})
+        : conv2d(shape, weights, bias, q, layout, kernels::conv2d_table_of<Arch>) {}
+    conv2d(const conv2d_shape& shape, const packed_codes& weights, const bias_codes& bias, const requantization& q,
+           weight_layout layout, const kernels::conv2d_table& table)
+        : conv2d(shape, detail::unpacked_weights(shape, weights), bias, q, layout, table) {}
 
     /// input int8 NHWC, output int8 NHWC of output(); errors are thrown before anything is written. For layers whose
     /// input_format fits int8.

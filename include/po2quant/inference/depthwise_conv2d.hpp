@@ -26,6 +26,11 @@ inline void check_depthwise_shape(const char* function, const depthwise_conv2d_s
     check_elements(function, "number of weights", {s.window.kernel.height, s.window.kernel.width, s.outputs()});
 }
 
+inline std::vector<std::int8_t> unpacked_weights(const depthwise_conv2d_shape& shape, const packed_codes& weights) {
+    check_depthwise_shape("depthwise_conv2d", shape);
+    return unpacked_weights("depthwise_conv2d", weights, shape.weights());
+}
+
 /// How the pixels of a column segment are seen with the kernel inside the image; no taps where that is not possible.
 inline depthwise_view view_of(const depthwise_conv2d_shape& s, const axis_segment& column) {
     const std::int64_t kernel = s.window.kernel.width;
@@ -173,6 +178,15 @@ public:
         make_lanes();
         cut();
     }
+
+    /// The same with packed weights of 4 or 2 bits, as conv2d has them.
+    template <class Arch = default_arch>
+    depthwise_conv2d(const depthwise_conv2d_shape& shape, const packed_codes& weights, const bias_codes& bias,
+                     const requantization& q, weight_layout layout = weight_layout::hwio, Arch = {})
+        : depthwise_conv2d(shape, weights, bias, q, layout, kernels::depthwise_table_of<Arch>) {}
+    depthwise_conv2d(const depthwise_conv2d_shape& shape, const packed_codes& weights, const bias_codes& bias,
+                     const requantization& q, weight_layout layout, const kernels::depthwise_table& table)
+        : depthwise_conv2d(shape, detail::unpacked_weights(shape, weights), bias, q, layout, table) {}
 
     /// input int8 NHWC, output int8 NHWC of output(); errors are thrown before anything is written.
     template <executor Executor = serial_executor>

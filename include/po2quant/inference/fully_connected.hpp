@@ -17,6 +17,10 @@ public:
     fully_connected(std::int64_t batch, std::int64_t inputs, std::int64_t outputs, std::span<const std::int8_t> weights,
                     const bias_codes& bias, const requantization& q, const Arguments&... layout_and_arch)
         : conv2d(fully_connected_shape(batch, inputs, outputs), weights, bias, q, layout_and_arch...) {}
+    template <class... Arguments>
+    fully_connected(std::int64_t batch, std::int64_t inputs, std::int64_t outputs, const packed_codes& weights,
+                    const bias_codes& bias, const requantization& q, const Arguments&... layout_and_arch)
+        : conv2d(fully_connected_shape(batch, inputs, outputs), weights, bias, q, layout_and_arch...) {}
 };
 
 }  // namespace po2quant

@@ -28,7 +28,11 @@ struct integer_format {
 inline constexpr int min_bits = 2;
 inline constexpr int max_bits = 16;
 
+/// −2..1, or narrow −1..1.
+inline constexpr integer_format int2{.bits = 2};
+inline constexpr integer_format int2_narrow{.bits = 2, .narrow_range = true};
 inline constexpr integer_format int4{.bits = 4};
+inline constexpr integer_format int4_narrow{.bits = 4, .narrow_range = true};
 inline constexpr integer_format int8{.bits = 8};
 inline constexpr integer_format int16{.bits = 16};
 inline constexpr integer_format uint4{.bits = 4, .is_signed = false};
