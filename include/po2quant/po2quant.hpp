@@ -4,6 +4,7 @@
 #include <po2quant/inference/add.hpp>
 #include <po2quant/inference/average_pool.hpp>
 #include <po2quant/inference/certificate.hpp>
+#include <po2quant/inference/certificate_report.hpp>
 #include <po2quant/inference/concat.hpp>
 #include <po2quant/inference/conv2d.hpp>
 #include <po2quant/inference/depthwise_conv2d.hpp>

@@ -12,14 +12,27 @@ namespace po2quant {
 struct certificate {
     /// Per output channel: max |Σ x·w + b + rounding constant|, in units of the accumulator, 2^(e_x + e_w).
     std::vector<std::int64_t> magnitude;
-    std::int64_t worst = 0;  ///< the largest of them
-    int bits = 1;            ///< two's complement bits that hold the worst, sign included
-    bool int32_safe = true;  ///< worst < 2^31
+    /// Per output channel: what float32_exact says of the layer.
+    std::vector<bool> channel_float32_exact;
+    std::int64_t worst = 0;         ///< the largest magnitude
+    std::size_t worst_channel = 0;  ///< the first channel that has it
+    int bits = 1;                   ///< two's complement bits that hold the worst, sign included
+    bool int32_safe = true;         ///< worst < 2^31
     /// A float32 convolution of the fake-quantized tensors, bias added in float32, is exact, and requantizing it gives
     /// the integers' codes: all sums stay below 2^24 in units of the finest exponent involved, these units and sums are
     /// normal floats, and the bias's alignment loses nothing that rounding would see. Then the training forward pass
     /// and the integers agree bit for bit.
     bool float32_exact = true;
+
+    std::size_t channels() const { return magnitude.size(); }
+    /// Two's complement bits that hold a channel's sums, sign included: the narrowest accumulator that is safe.
+    int channel_bits(std::size_t channel) const { return accumulator_bits(magnitude[channel]); }
+    bool channel_int32_safe(std::size_t channel) const { return channel_bits(channel) <= 32; }
+
+    /// The fewest bits that hold ±magnitude, sign included; 1 for 0.
+    static constexpr int accumulator_bits(std::int64_t magnitude) {
+        return static_cast<int>(std::bit_width(static_cast<std::uint64_t>(magnitude))) + 1;
+    }
 };
 
 namespace detail {
@@ -50,9 +63,12 @@ inline void certify_channel(certificate& all, const channel_proof& c) {
     const accumulator_bounds total{c.products.low + (aligned < 0 ? aligned : 0),
                                    c.products.high + (aligned > 0 ? aligned : 0) + constant};
     const std::int64_t magnitude = total.magnitude();
+    if (magnitude > all.worst) {
+        all.worst = magnitude;
+        all.worst_channel = all.magnitude.size();
+    }
     all.magnitude.push_back(magnitude);
-    if (magnitude > all.worst) all.worst = magnitude;
-    all.bits = std::bit_width(static_cast<std::uint64_t>(all.worst)) + 1;
+    all.bits = certificate::accumulator_bits(all.worst);
     all.int32_safe = all.worst < std::int64_t{1} << 31;
 
     // In float32 the sums live on the finer of the two grids.
@@ -71,7 +87,8 @@ inline void certify_channel(certificate& all, const channel_proof& c) {
     const bool bias_loses_bits =
         finer > 0 && (finer > 31 ? c.bias != 0 : (c.bias & ((std::int64_t{1} << finer) - 1)) != 0);
     const bool floor_is_exact = c.shift >= 1 && (c.mode == rounding::half_up || c.mode == rounding::floor);
-    all.float32_exact = all.float32_exact && exact && (!bias_loses_bits || floor_is_exact);
+    all.channel_float32_exact.push_back(exact && (!bias_loses_bits || floor_is_exact));
+    all.float32_exact = all.float32_exact && all.channel_float32_exact.back();
 }
 
 }  // namespace detail

@@ -214,7 +214,8 @@ public:
         detail::check_layout(function, layout);
         detail::check_requantization(function, q, bias, shape.outputs);
         detail::check_span(function, "weights", weights, static_cast<std::uint64_t>(shape.weights()));
-        plan_ = detail::plan_requantization(function, q, bias, bounds(weights, layout, q.input_format));
+        plan_ = detail::plan_requantization(function, q, bias,
+                                            detail::product_bounds(shape, weights, layout, q.input_format));
         // A 1×1 window that moves by 1 sees a batch of images as one row of pixels: full tiles up to the very end.
         geometry_ = shape.input;
         const bool pointwise = shape.window.kernel == extent2d{} && shape.window.stride == extent2d{} &&
@@ -287,18 +288,6 @@ private:
         std::int64_t run;
         std::int64_t bias;
     };
-
-    std::vector<accumulator_bounds> bounds(std::span<const std::int8_t> weights, weight_layout layout,
-                                           integer_format input) const {
-        std::vector<accumulator_bounds> all(static_cast<std::size_t>(shape_.outputs));
-        for (std::int64_t ky = 0; ky < shape_.window.kernel.height; ++ky)
-            for (std::int64_t kx = 0; kx < shape_.window.kernel.width; ++kx)
-                for (std::int64_t c = 0; c < shape_.group_inputs(); ++c)
-                    for (std::int64_t o = 0; o < shape_.outputs; ++o)
-                        all[static_cast<std::size_t>(o)].add_product(
-                            weights[static_cast<std::size_t>(shape_.weight_index(layout, ky, kx, c, o))], input);
-        return all;
-    }
 
     void plan() {
         segments_ = detail::segments(geometry_, shape_.window);

@@ -171,7 +171,8 @@ public:
         detail::check_code_format(function, "input_format", q.input_format, 8);
         detail::check_requantization(function, q, bias, shape.outputs());
         detail::check_span(function, "weights", weights, static_cast<std::uint64_t>(shape.weights()));
-        plan_ = detail::plan_requantization(function, q, bias, bounds(weights, layout, q.input_format));
+        plan_ = detail::plan_requantization(function, q, bias,
+                                            detail::product_bounds(shape, weights, layout, q.input_format));
         output_ = output_extent(shape.input, shape.window);
         packed_ = pack_depthwise_weights(shape, weights, layout, table);
         choose_kernels();
@@ -208,17 +209,6 @@ public:
 
 private:
     friend class separable_conv2d;
-
-    std::vector<accumulator_bounds> bounds(std::span<const std::int8_t> weights, weight_layout layout,
-                                           integer_format input) const {
-        std::vector<accumulator_bounds> all(static_cast<std::size_t>(shape_.outputs()));
-        for (std::int64_t ky = 0; ky < shape_.window.kernel.height; ++ky)
-            for (std::int64_t kx = 0; kx < shape_.window.kernel.width; ++kx)
-                for (std::int64_t o = 0; o < shape_.outputs(); ++o)
-                    all[static_cast<std::size_t>(o)].add_product(
-                        weights[static_cast<std::size_t>(shape_.weight_index(layout, ky, kx, o))], input);
-        return all;
-    }
 
     const kernels::depthwise_table::width_entry& width() const { return table_->of(packed_.width, plan_.input_format); }
 

@@ -74,6 +74,43 @@ inline void check_requantization(const char* function, const requantization& q, 
     check_exponents(function, "bias_exponents", q.bias_exponents, outputs);
 }
 
+/// The bounds of every output channel's sums of products.
+inline std::vector<accumulator_bounds> product_bounds(const conv2d_shape& s, std::span<const std::int8_t> weights,
+                                                      weight_layout layout, integer_format input) {
+    std::vector<accumulator_bounds> all(static_cast<std::size_t>(s.outputs));
+    for (std::int64_t ky = 0; ky < s.window.kernel.height; ++ky)
+        for (std::int64_t kx = 0; kx < s.window.kernel.width; ++kx)
+            for (std::int64_t c = 0; c < s.group_inputs(); ++c)
+                for (std::int64_t o = 0; o < s.outputs; ++o)
+                    all[static_cast<std::size_t>(o)].add_product(
+                        weights[static_cast<std::size_t>(s.weight_index(layout, ky, kx, c, o))], input);
+    return all;
+}
+inline std::vector<accumulator_bounds> product_bounds(const depthwise_conv2d_shape& s,
+                                                      std::span<const std::int8_t> weights, weight_layout layout,
+                                                      integer_format input) {
+    std::vector<accumulator_bounds> all(static_cast<std::size_t>(s.outputs()));
+    for (std::int64_t ky = 0; ky < s.window.kernel.height; ++ky)
+        for (std::int64_t kx = 0; kx < s.window.kernel.width; ++kx)
+            for (std::int64_t o = 0; o < s.outputs(); ++o)
+                all[static_cast<std::size_t>(o)].add_product(
+                    weights[static_cast<std::size_t>(s.weight_index(layout, ky, kx, o))], input);
+    return all;
+}
+
+/// What output channel o adds to a certificate.
+inline channel_proof channel_of(const requantization& q, const bias_codes& bias, const accumulator_bounds& products,
+                                std::size_t o) {
+    channel_proof channel{.products = products, .has_bias = !bias.empty(), .mode = q.mode};
+    channel.accumulator_exponent = q.input_exponent + per_channel(q.weight_exponents, o);
+    channel.shift = q.output_exponent - channel.accumulator_exponent;
+    if (channel.has_bias) {
+        channel.bias = bias[o];
+        channel.bias_exponent = per_channel(q.bias_exponents, o);
+    }
+    return channel;
+}
+
 /// Works out bias, shift and certificate of every channel; `products[o]` are the bounds of channel o's sums.
 /// Throws where an accumulator could overflow int32.
 inline requantize_plan plan_requantization(const char* function, const requantization& q, const bias_codes& bias,
@@ -87,15 +124,9 @@ inline requantize_plan plan_requantization(const char* function, const requantiz
     const bool foldable = q.mode == rounding::half_up || q.mode == rounding::floor;
     bool words = true;
     for (std::size_t o = 0; o < products.size(); ++o) {
-        channel_proof channel{.products = products[o], .has_bias = !bias.empty(), .mode = q.mode};
-        channel.accumulator_exponent = q.input_exponent + per_channel(q.weight_exponents, o);
-        channel.shift = q.output_exponent - channel.accumulator_exponent;
-        std::int64_t aligned = 0;
-        if (!bias.empty()) {
-            channel.bias = bias[o];
-            channel.bias_exponent = per_channel(q.bias_exponents, o);
-            aligned = align_bias(channel.bias, channel.bias_exponent, channel.accumulator_exponent);
-        }
+        const channel_proof channel = channel_of(q, bias, products[o], o);
+        const std::int64_t aligned =
+            channel.has_bias ? align_bias(channel.bias, channel.bias_exponent, channel.accumulator_exponent) : 0;
         certify_channel(plan.proof, channel);
         if (!plan.proof.int32_safe)
             fail(function, text("the worst accumulator of output channel ", o),
