@@ -2,10 +2,12 @@
 #include "kernel_table.hpp"
 #include "shapes.hpp"
 
+#include <po2quant/kernels/exponent_histogram.hpp>
 #include <po2quant/kernels/fake_quantize.hpp>
 #include <po2quant/kernels/fake_quantize_backward.hpp>
 #include <po2quant/kernels/quantize.hpp>
 #include <po2quant/kernels/requantize.hpp>
+#include <po2quant/training/streaming.hpp>
 
 #define PO2QUANT_JOIN_(a, b) a##b
 #define PO2QUANT_JOIN(a, b) PO2QUANT_JOIN_(a, b)
@@ -15,9 +17,65 @@ namespace {
 
 using isa = arch::PO2QUANT_ISA;
 using ops = simd::integer<isa>;
+using po2quant::detail::stream_bytes;
 
 void fake_quantize(const float* in, float* out, std::size_t n) {
-    kernels::fake_quantize<isa, rounding::half_up>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0});
+    kernels::forward_extras extras;
+    extras.stream = n * sizeof(float) >= stream_bytes && in != out;
+    kernels::fake_quantize<isa, rounding::half_up>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0}, extras);
+}
+/// Observes and quantizes by blocks that stay in L1 between the two, as the public op does.
+void fake_quantize_observe_mask(const float* in, float* out, std::uint8_t* mask, std::size_t n) {
+    kernels::forward_extras extras;
+    extras.mask = mask;
+    extras.pass = pass_interval(int8, rounding::half_up, ste::clip_code);
+    extras.stream = n * sizeof(float) >= stream_bytes;
+    float low = 0;
+    for (std::size_t begin = 0; begin < n; begin += 4096) {
+        const std::size_t count = n - begin < 4096 ? n - begin : 4096;
+        low += kernels::minmax<isa>(in + begin, count).min;
+        kernels::fake_quantize<isa, rounding::half_up>(in + begin, out + begin, count, exponent,
+                                                       {-128.0F, 127.0F, 0, begin}, extras.from(begin));
+    }
+    asm volatile("" : : "r"(&low) : "memory");  // somebody may read it
+}
+
+constexpr std::size_t channels = 64;
+struct channel_exponents {
+    int of[channels];
+    constexpr channel_exponents() : of{} {
+        for (std::size_t c = 0; c < channels; ++c) of[c] = exponent - static_cast<int>(c % 3);
+    }
+};
+constexpr channel_exponents exponents;
+
+void fake_quantize_channels_inner(const float* in, float* out, std::size_t n) {
+    kernels::forward_extras extras;
+    extras.stream = n * sizeof(float) >= stream_bytes;
+    kernels::fake_quantize_channels<isa, rounding::half_up>(in, out, n, exponents.of, channels, 0,
+                                                            {-128.0F, 127.0F, 0, 0}, extras);
+}
+void fake_quantize_channels_outer(const float* in, float* out, std::size_t n) {
+    kernels::forward_extras extras;
+    extras.stream = n * sizeof(float) >= stream_bytes;
+    const std::size_t inner = n / channels;
+    for (std::size_t c = 0; c < channels; ++c)
+        kernels::fake_quantize<isa, rounding::half_up>(in + c * inner, out + c * inner, inner, exponents.of[c],
+                                                       {-128.0F, 127.0F, 0, c * inner}, extras);
+}
+void backward_mask(const std::uint8_t* mask, const float* dy, float* dx, std::size_t n) {
+    kernels::pass_gradient_masked<isa>(mask, 0, dy, dx, n);
+}
+double backward_tqt(const float* x, const float* dy, float* dx, std::size_t n) {
+    const float_interval pass = pass_interval(int8, rounding::half_up, ste::clip_code);
+    const kernels::grid g{-128.0F, 127.0F, 0, 0};
+    double lanes[simd::sum_lanes] = {};
+    kernels::pass_gradient_and_sum<isa, rounding::half_up>(x, dy, dx, n, exponent,
+                                                           {g, threshold_term::error, pass, pass, false}, lanes);
+    return lanes[0];
+}
+void histogram(const float* in, std::size_t n, std::uint64_t* counts) {
+    kernels::exponent_histogram<isa>(in, n, counts);
 }
 void fake_quantize_backward(const float* x, const float* dy, float* dx, std::size_t n) {
     const float_interval codes = pass_interval(int8, rounding::half_up, ste::clip_code);
@@ -72,6 +130,23 @@ void read(const float* in, std::size_t n) {
     asm volatile("" : : "r"(sink) : "memory");  // somebody may read it
 }
 
+void read_write(float* p, std::size_t n) {
+    constexpr std::size_t step = 4 * batch::size;
+    float nothing = 0;
+    asm("" : "+m"(nothing));  // the compiler must not see that nothing changes
+    const batch bits(nothing);
+    for (std::size_t i = 0; i + step <= n; i += step) {
+        const batch v0 = batch::load_unaligned(p + i) | bits;
+        const batch v1 = batch::load_unaligned(p + i + batch::size) | bits;
+        const batch v2 = batch::load_unaligned(p + i + 2 * batch::size) | bits;
+        const batch v3 = batch::load_unaligned(p + i + 3 * batch::size) | bits;
+        v0.store_unaligned(p + i);
+        v1.store_unaligned(p + i + batch::size);
+        v2.store_unaligned(p + i + 2 * batch::size);
+        v3.store_unaligned(p + i + 3 * batch::size);
+    }
+}
+
 void read2_write1(const float* a, const float* b, float* out, std::size_t n) {
     constexpr std::size_t step = 4 * batch::size;
     for (std::size_t i = 0; i + step <= n; i += step) {
@@ -94,6 +169,12 @@ constexpr kernel_table PO2QUANT_JOIN(PO2QUANT_ISA, _kernels) = {
     isa::name,
     &fake_quantize,
     &fake_quantize_backward,
+    &fake_quantize_observe_mask,
+    &fake_quantize_channels_inner,
+    &fake_quantize_channels_outer,
+    &backward_mask,
+    &backward_tqt,
+    &histogram,
     &minmax,
     &quantize,
     &dequantize,
@@ -102,6 +183,7 @@ constexpr kernel_table PO2QUANT_JOIN(PO2QUANT_ISA, _kernels) = {
     &kernels::depthwise_table_of<isa>,
     &dot_products,
     &read,
+    &read_write,
     &read2_write1,
 };
 

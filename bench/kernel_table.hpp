@@ -14,6 +14,12 @@ struct kernel_table {
     const char* name;
     void (*fake_quantize)(const float* in, float* out, std::size_t n);
     void (*fake_quantize_backward)(const float* x, const float* dy, float* dx, std::size_t n);
+    void (*fake_quantize_observe_mask)(const float* in, float* out, std::uint8_t* mask, std::size_t n);
+    void (*fake_quantize_channels_inner)(const float* in, float* out, std::size_t n);  ///< 64 channels
+    void (*fake_quantize_channels_outer)(const float* in, float* out, std::size_t n);  ///< 64 channels, n / 64 each
+    void (*backward_mask)(const std::uint8_t* mask, const float* dy, float* dx, std::size_t n);
+    double (*backward_tqt)(const float* x, const float* dy, float* dx, std::size_t n);
+    void (*histogram)(const float* in, std::size_t n, std::uint64_t* counts);
     float (*minmax)(const float* in, std::size_t n);
     void (*quantize)(const float* in, std::int8_t* out, std::size_t n);
     void (*dequantize)(const std::int8_t* in, float* out, std::size_t n);
@@ -21,10 +27,11 @@ struct kernel_table {
     const kernels::conv2d_table* conv2d;
     const kernels::depthwise_table* depthwise_conv2d;
 
-    /// Roofs: int8 multiply-accumulates by the set's best dot product, in registers; reads; reads of two and writes of
-    /// one.
+    /// Roofs: int8 multiply-accumulates by the set's best dot product, in registers; reads; reads and writes in place;
+    /// reads of two and writes of one.
     std::int64_t (*dot_products)(std::int64_t repetitions);  ///< returns the multiply-accumulates done
     void (*read)(const float* in, std::size_t n);
+    void (*read_write)(float* in_place, std::size_t n);
     void (*read2_write1)(const float* a, const float* b, float* out, std::size_t n);
 };
 

@@ -67,10 +67,15 @@ struct pass_buffers {
           b(random_floats(n, 2)),
           out(size),
           codes(size),
-          more(size) {}
+          more(size),
+          mask(size / 8) {
+        for (std::size_t i = 0; i < mask.size(); ++i) mask[i] = static_cast<std::uint8_t>(i * 37 % 256);
+    }
     std::size_t size;
     buffer<float> a, b, out;
     buffer<std::int8_t> codes, more;
+    buffer<std::uint8_t> mask;
+    std::uint64_t counts[256] = {};
 };
 
 /// One pass: what it does on the buffers, the roof it is held against, and the bytes it reads and writes per element.
@@ -79,6 +84,7 @@ struct pass {
     void (*run)(const kernel_table*, pass_buffers&);
     void (*roof)(pass_buffers&);
     int bytes;
+    bool has_plain = true;
 };
 
 void copy_roof(pass_buffers& m) {
@@ -94,14 +100,49 @@ void codes_roof(pass_buffers& m) {
 }
 void add_roof(pass_buffers& m) { best().read2_write1(m.a.data(), m.b.data(), m.out.data(), m.size / 4); }
 
-// A null table stands for the plain loops.
+void in_place_roof(pass_buffers& m) { best().read_write(m.out.data(), m.size); }
+
+// A null table stands for the plain loops, where there is one.
 const pass passes[] = {
     {"fake_quantize",
      [](const kernel_table* k, pass_buffers& m) {
          (k ? k->fake_quantize : plain::fake_quantize)(m.a.data(), m.out.data(), m.size);
      },
      copy_roof, 8},
-    {"fake_quantize_backward",
+    {"fake_quantize_in_place",
+     [](const kernel_table* k, pass_buffers& m) {
+         (k ? k->fake_quantize : plain::fake_quantize)(m.out.data(), m.out.data(), m.size);
+     },
+     in_place_roof, 8},
+    {"fake_quantize_observe_mask",
+     [](const kernel_table* k, pass_buffers& m) {
+         k->fake_quantize_observe_mask(m.a.data(), m.out.data(), m.mask.data(), m.size);
+     },
+     copy_roof, 8, false},
+    {"fake_quantize_channels_inner",
+     [](const kernel_table* k, pass_buffers& m) {
+         k->fake_quantize_channels_inner(m.a.data(), m.out.data(), m.size);
+     },
+     copy_roof, 8, false},
+    {"fake_quantize_channels_outer",
+     [](const kernel_table* k, pass_buffers& m) {
+         k->fake_quantize_channels_outer(m.a.data(), m.out.data(), m.size);
+     },
+     copy_roof, 8, false},
+    {"backward_mask",
+     [](const kernel_table* k, pass_buffers& m) {
+         k->backward_mask(m.mask.data(), m.b.data(), m.out.data(), m.size);
+     },
+     copy_roof, 8, false},
+    {"backward_tqt",
+     [](const kernel_table* k, pass_buffers& m) {
+         benchmark::DoNotOptimize(k->backward_tqt(m.a.data(), m.b.data(), m.out.data(), m.size));
+     },
+     read2_write1_roof, 12, false},
+    {"histogram",
+     [](const kernel_table* k, pass_buffers& m) { k->histogram(m.a.data(), m.size, m.counts); },
+     read_roof, 4, false},
+    {"backward_ste",
      [](const kernel_table* k, pass_buffers& m) {
          (k ? k->fake_quantize_backward : plain::fake_quantize_backward)(m.a.data(), m.b.data(), m.out.data(), m.size);
      },
@@ -280,9 +321,11 @@ void register_all() {
     const auto name_of = [](const kernel_table* table) { return std::string(table ? table->name : "plain_o3_native"); };
     for (const float_size& size : float_sizes)
         for (const pass& p : passes)
-            for (const kernel_table* table : tables)
+            for (const kernel_table* table : tables) {
+                if (table == nullptr && !p.has_plain) continue;
                 add(std::string(p.op) + "/" + name_of(table) + "/" + size.name,
                     [&p, table, &size](benchmark::State& state) { run_pass(state, p, table, size.elements); });
+            }
     for (const layer& l : layers) {
         for (const kernel_table* table : tables) {
             const std::string arch = name_of(table);

@@ -26,9 +26,9 @@
 #include <po2quant/parallel.hpp>
 #include <po2quant/simd/arch.hpp>
 #include <po2quant/tensor/window.hpp>
-#include <po2quant/training/exponent_histogram.hpp>
 #include <po2quant/training/batch_norm.hpp>
 #include <po2quant/training/descent.hpp>
+#include <po2quant/training/exponent_histogram.hpp>
 #include <po2quant/training/fake_quantize.hpp>
 #include <po2quant/training/fake_quantize_backward.hpp>
 #include <po2quant/training/kl_divergence.hpp>
@@ -37,7 +37,8 @@
 #include <po2quant/training/quantize_bias.hpp>
 #include <po2quant/training/range.hpp>
 #include <po2quant/training/range_trackers.hpp>
-#include <po2quant/training/squared_error.hpp>
 #include <po2quant/training/scale_serialization.hpp>
+#include <po2quant/training/squared_error.hpp>
 #include <po2quant/training/step_size.hpp>
 #include <po2quant/training/threshold.hpp>
+#include <po2quant/training/threshold_gradient.hpp>

@@ -37,7 +37,7 @@ struct small_layer {
         q = {.input_exponent = -4,
              .weight_exponents = weight_exponents,
              .bias_exponents = bias_exponents,
-             .output_exponent = static_cast<int>(random.integer(-12, -3)),
+             .output_exponent = static_cast<int>(random.integer(-12, 4)),
              .mode = random.integer(0, 1) == 0 ? rounding::half_up : rounding::half_even};
     }
     conv2d make() const {

@@ -78,7 +78,7 @@ TEST_CASE("one value: quantizing twice changes nothing, and codes come back") {
     SUCCEED();
 }
 
-TEST_CASE("gradient: clip_code passes where the code is not clipped, clip_range where x is inside") {
+TEST_CASE("gradient: clip_code passes where the code is not clipped, clip_range and pact where x is inside") {
     for (const integer_format f : test::all_formats()) {
         if (f.bits > 10) continue;
         for (const int e : {min_exponent, -7, max_exponent}) {
@@ -89,7 +89,7 @@ TEST_CASE("gradient: clip_code passes where the code is not clipped, clip_range 
                     const quantizer q{f, e, mode, 3};
                     // With 16 bits and room to spare nothing is clipped: the rounded code itself.
                     const int code = quantize(x, quantizer{int16, e, mode, 3}, 11);
-                    const bool passes[] = {f.contains(code), low <= x && x <= high, true};
+                    const bool passes[] = {f.contains(code), low <= x && x <= high, true, 0 <= x && x < high};
                     for (const ste estimator : test::all_estimators)
                         if (fake_quantize_gradient(x, 2.5F, q, estimator, 11) !=
                             (passes[static_cast<int>(estimator)] ? 2.5F : 0.0F))

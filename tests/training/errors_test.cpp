@@ -119,8 +119,8 @@ TEST_CASE("errors: fake_quantize_backward") {
           {"grad_input.data() is null"});
     check([](arguments& a, const auto& q) { fake_quantize_backward(null_floats, a.dy, a.y, q); },
           {"input.data() is null"});
-    check([](arguments& a, const auto& q) { fake_quantize_backward(a.x, a.dy, a.y, q, {static_cast<ste>(3)}); },
-          {"estimator is 3", "0..2"});
+    check([](arguments& a, const auto& q) { fake_quantize_backward(a.x, a.dy, a.y, q, {static_cast<ste>(4)}); },
+          {"estimator is 4", "0..3"});
     std::vector<float> shared(n + 1, 0.5F);
     check([&](arguments& a,
               const auto& q) { fake_quantize_backward(a.x, floats(shared).first(n), std::span(shared).last(n), q); },

@@ -175,9 +175,9 @@ void pass_gradient_and_sum(const float* x, const float* dy, float* dx, std::size
 }
 
 /// Channels that pass_gradient_and_sum_channels takes at once: their scales lie on the stack.
-inline constexpr std::size_t sum_channels = 1024;
+inline constexpr std::size_t channels_at_once = 1024;
 
-/// Channel innermost: rows of `channels` <= sum_channels elements, row_stride apart; channel c has exponents[c] and adds
+/// Channel innermost: rows of `channels` <= channels_at_once elements, row_stride apart; channel c has exponents[c] and adds
 /// to sums[c], row by row. g.first_index is that of element 0.
 template <class Arch, rounding Mode>
 void pass_gradient_and_sum_channels(const float* x, const float* dy, float* dx, std::size_t rows,
@@ -189,8 +189,8 @@ void pass_gradient_and_sum_channels(const float* x, const float* dy, float* dx, 
     const threshold_step<Arch, Mode> step = given;
     const batch qmin(step.g.qmin);
     const batch qmax(step.g.qmax);
-    alignas(64) float scales[sum_channels + simd::sum_lanes] = {};
-    alignas(64) float inverses[sum_channels + simd::sum_lanes] = {};
+    alignas(64) float scales[channels_at_once + simd::sum_lanes] = {};
+    alignas(64) float inverses[channels_at_once + simd::sum_lanes] = {};
     for (std::size_t c = 0; c < channels; ++c) {
         scales[c] = exp2_float(exponents[c]);
         inverses[c] = exp2_float(-exponents[c]);

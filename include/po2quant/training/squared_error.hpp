@@ -77,7 +77,7 @@ squared_errors observe_squared_errors(std::span<const float> data, const quantiz
     const auto blocks = static_cast<std::size_t>(detail::task_count(data.size()));
     std::vector<double> sums(blocks * count);
     std::vector<std::uint64_t> non_finite(blocks);
-    static_assert(detail::task_elements == 32768 && detail::task_elements % kernels::error_lanes == 0);
+    static_assert(detail::task_elements == 32768 && detail::task_elements % simd::sum_lanes == 0);
     detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
         if constexpr (Mode != rounding::stochastic) {
             run.parallel_for(static_cast<std::int64_t>(blocks), [&](std::int64_t task) {

@@ -113,8 +113,8 @@ void fake_quantize_backward_threshold(std::span<const float> input, std::span<co
         // Channel innermost: groups of rows, as many as a fixed number of partial sums allows; wide rows by chunks.
         constexpr std::size_t partial_sums = 4096;
         const std::size_t rows = input.size() / channels;
-        for (std::size_t first = 0; first < channels; first += kernels::sum_channels) {
-            const std::size_t width = std::min(kernels::sum_channels, channels - first);
+        for (std::size_t first = 0; first < channels; first += kernels::channels_at_once) {
+            const std::size_t width = std::min(kernels::channels_at_once, channels - first);
             const std::size_t least = std::max<std::size_t>(1, static_cast<std::size_t>(detail::task_elements) / width);
             const std::size_t most = std::min<std::size_t>(64, std::max<std::size_t>(1, partial_sums / width));
             const std::size_t per_group = std::max(least, (rows + most - 1) / most);
