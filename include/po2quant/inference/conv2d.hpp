@@ -302,6 +302,12 @@ private:
         const auto all_rows = geometry_.batch * static_cast<std::int64_t>(packed_.blocks.size()) * output_.height;
         grid_ = cut(std::max<std::int64_t>(1, (std::int64_t{1} << 21) / pixel_macs),
                     std::clamp<std::int64_t>(all_rows / 4, 1, 4));
+        // A 1×1 layer multiplies each input with few weights per block: up to four blocks share what offsets a strip,
+        // where that leaves 8 tasks.
+        const std::int64_t tasks =
+            geometry_.batch * static_cast<std::int64_t>(packed_.blocks.size()) * grid_.strips();
+        if (packed_.operands.input_offset != 0 && shape_.window.kernel == extent2d{})
+            task_blocks_ = std::clamp<std::int64_t>(tasks / 8, 1, 4);
         // 256 products and more per output hide an addition; with less, strips of about 64 KB of output, which L2
         // holds.
         if (pixel_macs < 256 * block_outputs)
@@ -429,11 +435,13 @@ private:
             return;
         }
         const std::int64_t strips = grid_.strips();
+        const std::int64_t groups = (blocks + task_blocks_ - 1) / task_blocks_;
         // Strips innermost: a block's weights stay in cache while the images stream past them.
-        executor.parallel_for(geometry_.batch * blocks * strips, [&](std::int64_t task) {
-            const std::span block(&packed_.blocks[static_cast<std::size_t>(task / strips % blocks)], 1);
-            run_strip(run, block, input.data(), output.data(), kind, task / (strips * blocks), grid_, task % strips,
-                      add);
+        executor.parallel_for(geometry_.batch * groups * strips, [&](std::int64_t task) {
+            const std::int64_t first = task / strips % groups * task_blocks_;
+            const std::span of(packed_.blocks.data() + first,
+                               static_cast<std::size_t>(std::min(task_blocks_, blocks - first)));
+            run_strip(run, of, input.data(), output.data(), kind, task / (strips * groups), grid_, task % strips, add);
         });
     }
 
@@ -562,6 +570,7 @@ private:
     const kernels::conv2d_table::functions<std::int8_t>* bytes_ = nullptr;
     detail::window_segments segments_;
     detail::task_grid grid_{};
+    std::int64_t task_blocks_ = 1;  ///< neighbouring blocks of a task
     detail::task_grid add_grid_{};  ///< of run_add; no rows where it goes block by block
     std::vector<kernels::conv2d_tap> taps_;
     std::vector<region> regions_;
