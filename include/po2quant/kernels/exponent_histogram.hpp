@@ -81,8 +81,6 @@ PO2Q_INLINE std::size_t exponent_histogram_block(const float* in, std::size_t n,
                                                  std::uint64_t* counts) {
     using reg = typename Ops::reg;
     constexpr std::size_t group = 16 * Ops::lanes;
-    const __m128i low_bits = _mm_setr_epi8(1, 2, 4, 8, 16, 32, 64, -128, 0, 0, 0, 0, 0, 0, 0, 0);
-    const __m128i high_bits = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, -128);
     const reg base = Ops::set(first);
     // 0..15 become 0x70..0x7f, which a look-up takes by their low 4 bits; what is outside becomes 0x80 and more: no bit.
     const reg offset = Ops::set(0x70);
@@ -97,9 +95,9 @@ PO2Q_INLINE std::size_t exponent_histogram_block(const float* in, std::size_t n,
             Ops::store(bytes + i + k * Ops::lanes, e);
             at[k] = place(e);
         });
-        count_bits<Ops>(low.add_16([&](int k) PO2Q_INLINE_LAMBDA { return Ops::look_up(low_bits, at[k]); }), 16,
+        count_bits<Ops>(low.add_16([&](int k) PO2Q_INLINE_LAMBDA { return Ops::template bit_of<0>(at[k]); }), 16,
                         window);
-        count_bits<Ops>(high.add_16([&](int k) PO2Q_INLINE_LAMBDA { return Ops::look_up(high_bits, at[k]); }), 16,
+        count_bits<Ops>(high.add_16([&](int k) PO2Q_INLINE_LAMBDA { return Ops::template bit_of<1>(at[k]); }), 16,
                         window + 8);
     }
     const auto count_rest = [&](const bit_sums<Ops>& sums, std::uint64_t* to) PO2Q_INLINE_LAMBDA {

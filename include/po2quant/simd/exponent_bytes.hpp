@@ -14,6 +14,11 @@ struct byte_counts {
 };
 
 #if defined(__AVX2__)
+PO2Q_INLINE __m128i bit_table(int half) {
+    constexpr long long bits = static_cast<long long>(0x8040201008040201ULL);
+    return half == 0 ? _mm_set_epi64x(0, bits) : _mm_set_epi64x(bits, 0);
+}
+
 template <class Arch>
 requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) struct byte_counts<Arch> {
     static constexpr bool available = true;
@@ -38,9 +43,10 @@ requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) st
     }
     static PO2Q_INLINE reg sub(reg a, reg b) { return _mm256_sub_epi8(a, b); }
     static PO2Q_INLINE reg add_saturated(reg a, reg b) { return _mm256_adds_epu8(a, b); }
-    /// table[b % 16], 0 where b >= 128.
-    static PO2Q_INLINE reg look_up(__m128i table, reg b) {
-        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), b);
+    /// Bit b % 8 of bytes b whose low 4 bits are 0..7 (first half) or 8..15 (second); 0 for the others and b >= 128.
+    template <int Half>
+    static PO2Q_INLINE reg bit_of(reg b) {
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bit_table(Half)), b);
     }
     static PO2Q_INLINE reg exclusive_or(reg a, reg b, reg c) { return _mm256_xor_si256(_mm256_xor_si256(a, b), c); }
     static PO2Q_INLINE reg majority(reg a, reg b, reg c) {
@@ -84,8 +90,9 @@ struct byte_counts<Arch> {
     }
     static PO2Q_INLINE reg sub(reg a, reg b) { return _mm512_sub_epi8(a, b); }
     static PO2Q_INLINE reg add_saturated(reg a, reg b) { return _mm512_adds_epu8(a, b); }
-    static PO2Q_INLINE reg look_up(__m128i table, reg b) {
-        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), b);
+    template <int Half>
+    static PO2Q_INLINE reg bit_of(reg b) {
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(bit_table(Half)), b);
     }
     static PO2Q_INLINE reg exclusive_or(reg a, reg b, reg c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
     static PO2Q_INLINE reg majority(reg a, reg b, reg c) { return _mm512_ternarylogic_epi64(a, b, c, 0xe8); }
