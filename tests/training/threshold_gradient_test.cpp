@@ -1,3 +1,5 @@
+#include <po2quant/training/step_size.hpp>
+#include <po2quant/training/threshold.hpp>
 #include <po2quant/training/threshold_gradient.hpp>
 
 #include <cmath>
@@ -19,7 +21,8 @@ constexpr threshold_term all_terms[] = {threshold_term::error, threshold_term::b
 
 std::vector<float> gradients(test::random_source& random, std::size_t n) {
     std::vector<float> dy(n);
-    for (float& v : dy) v = std::ldexp(static_cast<float>(random.uniform(-1, 1)), static_cast<int>(random.integer(-9, 9)));
+    for (float& v : dy)
+        v = std::ldexp(static_cast<float>(random.uniform(-1, 1)), static_cast<int>(random.integer(-9, 9)));
     return dy;
 }
 
@@ -92,18 +95,52 @@ TEST_CASE("fake_quantize_backward_threshold per channel: the reference's bits, f
 }
 
 TEST_CASE("threshold gradients by hand") {
-    // Codes −2..1 on the grid of 1: 0.25 → 0, 0.75 → 1, 3 → 1 (cut), −5 → −2 (cut); dy = 1.
-    const std::vector<float> x = {0.25F, 0.75F, 3.0F, -5.0F};
+    // Codes −2..1 on the grid of 1/4: 0.0625 is code 0.25 → 0, 0.1875 is 0.75 → 1, 0.75 is 3 → 1 (cut), −1.25 is −5 →
+    // −2 (cut); dy = 1. S is in codes, whatever the exponent.
+    const std::vector<float> x = {0.0625F, 0.1875F, 0.75F, -1.25F};
     const std::vector<float> dy(4, 1.0F);
     std::vector<float> dx(4);
-    const quantizer q{.format = {.bits = 2}, .exponent = 0};
+    const quantizer q{.format = {.bits = 2}, .exponent = -2};
     const double s = fake_quantize_backward_threshold(x, dy, dx, q, threshold_term::error);
     CHECK(s == -0.25 + 0.25 + 1.0 - 2.0);
     CHECK(dx == std::vector<float>{1, 1, 0, 0});
-    CHECK(std::fabs(tqt_gradient(s) - std::log(2.0) * s) < 1e-15);
-    CHECK(lsq_gradient(s, 0, q.format, 4) == s / 2);
     CHECK(fake_quantize_backward_threshold(x, dy, dx, q, threshold_term::beyond, {ste::pact}) == 1.0);
     CHECK(dx == std::vector<float>{1, 1, 0, 0});
+    const std::vector<int> exponents = {-2, -2};
+    std::vector<double> sums(2);
+    for (const std::int64_t inner : {1, 2}) {
+        const channel_quantizer per_channel{.format = q.format, .exponents = exponents, .inner = inner};
+        fake_quantize_backward_threshold(x, dy, dx, per_channel, threshold_term::error, sums);
+        CHECK(sums == (inner == 1 ? std::vector{0.75, -1.75} : std::vector{0.0, -1.0}));
+    }
+}
+
+TEST_CASE("threshold gradients are what the published formulas say, from the pass to the update") {
+    test::random_source random;
+    for (const integer_format format : {int8, uint4, int4})
+        for (const int e : {-9, -2, 0, 3}) {
+            const quantizer q{format, e, rounding::half_even};
+            std::vector<float> x(5000);
+            for (float& v : x) v = std::ldexp(static_cast<float>(random.uniform(-1.5, 1.5)), e + format.bits - 1);
+            const std::vector<float> dy = gradients(random, x.size());
+            double tqt = 0;
+            double lsq = 0;
+            double size = 0;
+            for (std::size_t i = 0; i < x.size(); ++i) {
+                const double v = std::ldexp(static_cast<double>(x[i]), -e);
+                const double r = std::nearbyint(v);
+                const double d = r < format.qmin() ? format.qmin() : r > format.qmax() ? format.qmax() : r - v;
+                tqt += static_cast<double>(dy[i]) * std::ldexp(std::log(2.0), e) * d;
+                lsq += static_cast<double>(dy[i]) * d / std::sqrt(5000.0 * format.qmax());
+                size += std::fabs(static_cast<double>(dy[i]) * d);
+            }
+            std::vector<float> dx(x.size());
+            const double s = fake_quantize_backward_threshold(x, dy, dx, q, threshold_term::error);
+            // Sums of 5000 terms in another order: 5000 · 2^−53 of their magnitudes.
+            const double close = 5000 * 0x1p-53 * size;
+            CHECK(std::fabs(tqt_gradient(s, e) - tqt) <= close * std::ldexp(1.0, e));
+            CHECK(std::fabs(lsq_gradient(s, x.size(), format) - lsq) <= close);
+        }
 }
 
 TEST_CASE("fake_quantize_backward_threshold refuses what does not fit, before it writes") {
@@ -112,11 +149,14 @@ TEST_CASE("fake_quantize_backward_threshold refuses what does not fit, before it
     std::vector<double> sums(3, 5.0);
     const std::vector<int> exponents(4);
     const channel_quantizer q{.exponents = exponents};
-    test::check_refused(
-        [&] { fake_quantize_backward_threshold(x, x, dx, q, threshold_term::error, sums); },
+    test::check_refused([&] { fake_quantize_backward_threshold(x, x, dx, q, threshold_term::error, sums); },
                         {"sums.size() is 3", "allowed: exactly 4"});
-    test::check_refused([&] { fake_quantize_backward_threshold(x, x, dx, quantizer{}, static_cast<threshold_term>(2)); },
-                        {"term is 2", "allowed: 0..1"});
+    const std::span<double> inside(reinterpret_cast<double*>(dx.data()), 4);
+    test::check_refused([&] { fake_quantize_backward_threshold(x, x, dx, q, threshold_term::error, inside); },
+                        {"sums is memory that overlaps"});
+    test::check_refused(
+        [&] { fake_quantize_backward_threshold(x, x, dx, quantizer{}, static_cast<threshold_term>(2)); },
+        {"term is 2", "allowed: 0..1"});
     CHECK(dx == std::vector<float>(12, 7.0F));
     CHECK(sums == std::vector<double>(3, 5.0));
 }

@@ -107,7 +107,9 @@ void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const float
         const std::size_t count = n - i < lanes ? n - i : lanes;
         const auto bits = static_cast<std::uint32_t>(simd::read_bits(mask, bit + i, static_cast<int>(count)));
         if (count == lanes) simd::select_bits<Arch>(bits, batch::load_unaligned(dy + i)).store_unaligned(dx + i);
-        else simd::store_first<Arch>(dx + i, simd::select_bits<Arch>(bits, simd::load_first<Arch>(dy + i, count)), count);
+        else
+            simd::store_first<Arch>(dx + i, simd::select_bits<Arch>(bits, simd::load_first<Arch>(dy + i, count)),
+                                    count);
     }
 }
 
@@ -116,14 +118,11 @@ template <class Arch, rounding Mode>
 struct threshold_step {
     using batch = simd::f32<Arch>;
     const grid& g;
-    threshold_term term;
+    threshold_term term;    ///< error: in units of x, y − x or y; the layer above knows 2^e
     float_interval pass;    ///< of dx, in units of codes
     float_interval inside;  ///< of the term, in units of codes
     bool pass_by_code;      ///< stochastic: dx by the codes
 
-    PO2Q_INLINE threshold_step(const grid& codes, threshold_term t, float_interval dx_pass, float_interval code_pass,
-                               bool by_code)
-        : g(codes), term(t), pass(dx_pass), inside(code_pass), pass_by_code(by_code) {}
     /// dx, and the factor of dy in the sum.
     PO2Q_INLINE void operator()(const batch& x, const batch& dy, const batch& y, const batch& scale,
                                 const batch& inverse_scale, std::size_t i, batch& dx, batch& factor) const {
@@ -177,8 +176,8 @@ void pass_gradient_and_sum(const float* x, const float* dy, float* dx, std::size
 /// Channels that pass_gradient_and_sum_channels takes at once: their scales lie on the stack.
 inline constexpr std::size_t channels_at_once = 1024;
 
-/// Channel innermost: rows of `channels` <= channels_at_once elements, row_stride apart; channel c has exponents[c] and adds
-/// to sums[c], row by row. g.first_index is that of element 0.
+/// Channel innermost: rows of `channels` <= channels_at_once elements, row_stride apart; channel c has exponents[c] and
+/// adds to sums[c], row by row. g.first_index is that of element 0.
 template <class Arch, rounding Mode>
 void pass_gradient_and_sum_channels(const float* x, const float* dy, float* dx, std::size_t rows,
                                     std::size_t row_stride, std::size_t channels, const int* exponents,

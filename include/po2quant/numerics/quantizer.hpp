@@ -33,12 +33,12 @@ enum class ste : std::uint8_t {
     pact,        ///< iff 0 <= x < α = qmax·2^e: PACT, whose y is clip(x, 0, α) on the grid
 };
 
-/// What dy is multiplied with in the gradient of a threshold, in units of x, for y = fake_quantize(x):
+/// What dy is multiplied with in the gradient of a threshold, with r = round(x · 2^−e):
 ///
-///   error    y − x where the unclamped code is inside [qmin, qmax], else y: d y / d log2 t / ln 2 of TQT, and 2^e times
-///            LSQ's d y / d s
+///   error    in units of codes: r − x·2^−e where r is inside [qmin, qmax], else the end that it is cut to. LSQ's
+///            d y / d s; TQT's d y / d log2 t is 2^e · ln 2 times it
 ///   beyond   1 where x >= qmax·2^e, else 0: PACT's d y / d α
-/// NaN gives 0. The difference is one float subtraction, exact where rounding is to the nearest.
+/// NaN gives 0. The difference is rounded to float once, and exact where rounding is to the nearest.
 enum class threshold_term : std::uint8_t { error, beyond };
 
 /// q = clamp(round(x * 2^−e), qmin, qmax); NaN gives 0. x * 2^−e is exact: float32 times a power of two, in double.

@@ -1,6 +1,6 @@
 #pragma once
-/// Gradient sums of thresholds, element by element: the specification of training/threshold_gradient.hpp, of its order of
-/// additions too.
+/// Gradient sums of thresholds, element by element: the specification of training/threshold_gradient.hpp, of its order
+/// of additions too.
 #include <algorithm>
 #include <cstdint>
 #include <span>
@@ -12,7 +12,7 @@
 
 namespace po2quant::reference {
 
-/// What dy of element `index` is multiplied with: threshold_term says how.
+/// What dy of element `index` is multiplied with, as threshold_term says; `error` still in units of x, y − x or y.
 inline float threshold_factor(float x, const quantizer& q, threshold_term term, std::uint64_t index) {
     if (x != x) return 0.0F;
     if (term == threshold_term::beyond)
@@ -28,6 +28,11 @@ inline double join(const std::vector<double>& lane) {
     for (std::size_t half = sum.size() / 2; half > 0; half /= 2)
         for (std::size_t k = 0; k < half; ++k) sum[k] += sum[k + half];
     return sum[0];
+}
+
+/// From units of x to those of codes, which is exact.
+inline double in_codes(double sum, threshold_term term, int exponent) {
+    return term == threshold_term::error ? sum * exp2_double(-exponent) : sum;
 }
 
 inline double product(float dy, float factor) { return static_cast<double>(dy) * static_cast<double>(factor); }
@@ -49,14 +54,13 @@ inline double threshold_sum(std::span<const float> x, std::span<const float> dy,
         }
         all += group;
     }
-    return all;
+    return in_codes(all, term, q.exponent);
 }
 
 /// Per channel of data [outer][channels][inner]. inner > 1: 16 sums over all runs of a channel, each run from sum 0 on.
 /// inner = 1: rows one by one, in groups of at least task_elements elements and at most 64, of 4096 sums in all.
 inline std::vector<double> threshold_sums(std::span<const float> x, std::span<const float> dy, const quantizer& q,
-                                          std::span<const int> exponents, std::size_t inner,
-                                          threshold_term term) {
+                                          std::span<const int> exponents, std::size_t inner, threshold_term term) {
     const std::size_t channels = exponents.size();
     std::vector<double> sums(channels);
     const auto term_of = [&](std::size_t i) {
@@ -67,7 +71,7 @@ inline std::vector<double> threshold_sums(std::span<const float> x, std::span<co
             std::vector<double> lane(16);
             for (std::size_t first = c * inner; first < x.size(); first += channels * inner)
                 for (std::size_t k = 0; k < inner; ++k) lane[k % 16] += term_of(first + k);
-            sums[c] = join(lane);
+            sums[c] = in_codes(join(lane), term, exponents[c]);
         }
         return sums;
     }
@@ -84,6 +88,7 @@ inline std::vector<double> threshold_sums(std::span<const float> x, std::span<co
                 group += term_of(row * channels + c);
             sums[c] += group;
         }
+        sums[c] = in_codes(sums[c], term, exponents[c]);
     }
     return sums;
 }

@@ -5,7 +5,7 @@
 ///   gradient  ∂y/∂log2 t = 2^e · ln 2 · { r − x·2^−e  if qmin <= r <= qmax;  qmin if r < qmin;  qmax if r > qmax }
 ///             with r = round(x · 2^−e); the derivatives of round and ⌈⌉ are taken as 1
 ///
-/// One step:   S = Σ dy · {…} over the tensor, in double (all-reduced over the workers)
+/// One step:   S = fake_quantize_backward_threshold(…, threshold_term::error), Σ dy · {…} (all-reduced over workers)
 ///             t = tqt_update(t, tqt_gradient(S, e), {.learning_rate = tqt_threshold_rate(batch).at(step)});
 ///             freeze_next(thresholds, step, tqt_freezing(batch));
 /// One threshold per channel is an array of them.

@@ -1,11 +1,12 @@
 #pragma once
 /// Gradients of fake_quantize with respect to its input and to its threshold, in one pass: TQT, LSQ, PACT.
 ///
-///   S = Σ_i grad_output[i] · factor_i        factors by threshold_term (numerics/quantizer.hpp), in units of x
+///   S = Σ_i grad_output[i] · factor_i        factors by threshold_term (numerics/quantizer.hpp)
 ///
-///   TQT    d loss / d log2 t = ln 2 · S            (Jain et al. 2019, t = 2^(e + bits − 1))
-///   LSQ    d loss / d s      = S / 2^e / √(N·qmax) (Esser et al. 2020, s = 2^e, N = number of elements)
-///   PACT   d loss / d α      = S of beyond         (Choi et al. 2018, α = qmax·2^e)
+///   TQT    error    d loss / d log2 t = tqt_gradient(S, e), 2^e · ln 2 · S               (training/threshold.hpp)
+///   LSQ    error    d loss / d s      = lsq_gradient(S, N, format), S / √(N·qmax)        (training/step_size.hpp)
+///   PACT   beyond   d loss / d α      = S, α = qmax·2^e                                  (Choi et al.,
+///   arXiv:1805.06085)
 ///
 /// A sum has the same bits on every instruction set and for any number of threads: products are exact in double, and
 /// are added in an order that depends on the shape alone. NaN in x has factor 0, NaN in grad_output gives NaN.
@@ -22,8 +23,8 @@ inline constexpr std::size_t sum_blocks = 256;
 template <class Executor, class Part>
 double sum_by_blocks(std::size_t elements, const Executor& run, Part&& part) {
     const std::int64_t blocks = task_count(elements);
-    const std::int64_t per_group = (blocks + static_cast<std::int64_t>(sum_blocks) - 1) /
-                                   static_cast<std::int64_t>(sum_blocks);
+    const std::int64_t per_group =
+        (blocks + static_cast<std::int64_t>(sum_blocks) - 1) / static_cast<std::int64_t>(sum_blocks);
     const std::int64_t groups = blocks == 0 ? 0 : (blocks + per_group - 1) / per_group;
     double sums[sum_blocks];
     run.parallel_for(groups, [&](std::int64_t group) {
@@ -41,9 +42,14 @@ double sum_by_blocks(std::size_t elements, const Executor& run, Part&& part) {
     return all;
 }
 
+/// A sum in units of x, from the kernels, as S.
+constexpr double in_codes(double sum, threshold_term term, int exponent) {
+    return term == threshold_term::error ? sum * exp2_double(-exponent) : sum;
+}
+
 template <class Arch, rounding Mode, class Quantizer>
-kernels::threshold_step<Arch, Mode> threshold_step(const Quantizer& q, const kernels::grid& g, gradient_options options,
-                                                   threshold_term term) {
+kernels::threshold_step<Arch, Mode> step_of(const Quantizer& q, const kernels::grid& g, gradient_options options,
+                                            threshold_term term) {
     return {g, term, pass_interval(q.format, q.mode, options.estimator),
             pass_interval(q.format, q.mode, ste::clip_code), passes_by_code(q.mode, options.estimator)};
 }
@@ -62,27 +68,30 @@ double fake_quantize_backward_threshold(std::span<const float> input, std::span<
                                         gradient_options options = {}, const Executor& run = {}) {
     detail::check_backward(input, grad_output, grad_input, q, options);
     detail::check_term("fake_quantize_backward_threshold", term);
-    return detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
+    const double sum = detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
         return detail::sum_by_blocks(input.size(), run, [&](std::size_t begin, std::size_t end, auto& lanes) {
             const kernels::grid g = kernels::grid_of(q, begin);
-            kernels::pass_gradient_and_sum<Arch, Mode>(
-                input.data() + begin, grad_output.data() + begin, grad_input.data() + begin, end - begin, q.exponent,
-                detail::threshold_step<Arch, Mode>(q, g, options, term), lanes);
+            kernels::pass_gradient_and_sum<Arch, Mode>(input.data() + begin, grad_output.data() + begin,
+                                                       grad_input.data() + begin, end - begin, q.exponent,
+                                                       detail::step_of<Arch, Mode>(q, g, options, term), lanes);
         });
     });
+    return detail::in_codes(sum, term, q.exponent);
 }
 
 /// The same with one exponent per channel: sums[c] = S of channel c; `sums` has one element per channel.
 template <class Arch = default_arch, executor Executor = serial_executor>
 void fake_quantize_backward_threshold(std::span<const float> input, std::span<const float> grad_output,
                                       std::span<float> grad_input, const channel_quantizer& q, threshold_term term,
-                                      std::span<double> sums, gradient_options options = {},
-                                      const Executor& run = {}) {
+                                      std::span<double> sums, gradient_options options = {}, const Executor& run = {}) {
     constexpr const char* function = "fake_quantize_backward_threshold";
     detail::check_backward(input, grad_output, grad_input, q, options);
     detail::check_term(function, term);
     const std::size_t channels = q.exponents.size();
     detail::check_span(function, "sums", sums, channels);
+    detail::check_overlap(function, "sums", sums, input, false);
+    detail::check_overlap(function, "sums", sums, grad_output, false);
+    detail::check_overlap(function, "sums", sums, grad_input, false);
     const auto inner = static_cast<std::size_t>(q.inner);
     const float* x = input.data();
     const float* dy = grad_output.data();
@@ -101,11 +110,11 @@ void fake_quantize_backward_threshold(std::span<const float> input, std::span<co
                     for (std::size_t o = 0; o < outer; ++o) {
                         const std::size_t i = (o * channels + c) * inner;
                         const kernels::grid g = kernels::grid_of(q, i);
-                        kernels::pass_gradient_and_sum<Arch, Mode>(
-                            x + i, dy + i, dx + i, inner, q.exponents[c],
-                            detail::threshold_step<Arch, Mode>(q, g, options, term), lanes);
+                        kernels::pass_gradient_and_sum<Arch, Mode>(x + i, dy + i, dx + i, inner, q.exponents[c],
+                                                                   detail::step_of<Arch, Mode>(q, g, options, term),
+                                                                   lanes);
                     }
-                    sums[c] = simd::tree_sum(lanes);
+                    sums[c] = detail::in_codes(simd::tree_sum(lanes), term, q.exponents[c]);
                 }
             });
             return;
@@ -125,27 +134,16 @@ void fake_quantize_backward_threshold(std::span<const float> input, std::span<co
                 const std::size_t i = row * channels + first;
                 const kernels::grid g = kernels::grid_of(q, i);
                 kernels::pass_gradient_and_sum_channels<Arch, Mode>(
-                    x + i, dy + i, dx + i, std::min(per_group, rows - row), channels, width,
-                    q.exponents.data() + first, detail::threshold_step<Arch, Mode>(q, g, options, term),
-                    parts + static_cast<std::size_t>(group) * width);
+                    x + i, dy + i, dx + i, std::min(per_group, rows - row), channels, width, q.exponents.data() + first,
+                    detail::step_of<Arch, Mode>(q, g, options, term), parts + static_cast<std::size_t>(group) * width);
             });
             for (std::size_t c = 0; c < width; ++c) {
                 double sum = 0;
                 for (std::size_t group = 0; group < groups; ++group) sum += parts[group * width + c];
-                sums[first + c] = sum;
+                sums[first + c] = detail::in_codes(sum, term, q.exponents[first + c]);
             }
         }
     });
-}
-
-/// d loss / d log2 t of TQT, from S.
-constexpr double tqt_gradient(double error_sum) { return 0x1.62e42fefa39efp-1 * error_sum; }  // ln 2
-
-/// d loss / d s of LSQ, from S: `elements` is the N of its gradient scale, the weights of a layer or the features of an
-/// activation.
-inline double lsq_gradient(double error_sum, int exponent, integer_format format, std::size_t elements) {
-    return error_sum * exp2_double(-exponent) /
-           __builtin_sqrt(static_cast<double>(elements) * static_cast<double>(format.qmax()));
 }
 
 }  // namespace po2quant
