@@ -58,8 +58,8 @@ void check_outputs(std::span<const float> x, const Quantizer& q, ste estimator, 
     std::vector<std::uint8_t> mask(mask_bytes(x.size()), 0xa5);
     range seen{-1, 1, 2, 3};
     exponent_histogram exponents;
-    fake_quantize(x, y, q, {.codes = codes, .mask = mask, .estimator = estimator, .seen = &seen, .exponents = &exponents},
-                  run);
+    fake_quantize(x, y, q,
+                  {.codes = codes, .mask = mask, .estimator = estimator, .seen = &seen, .exponents = &exponents}, run);
     test::check_same(std::span(y), std::span(expected.y), context, x);
     test::check_same(std::span(codes), std::span(expected.codes), context, x);
     test::check_same(std::span(mask), std::span(expected.mask), context);
@@ -118,8 +118,7 @@ TEST_CASE("fake_quantize leaves them per channel: every layout") {
         const auto own = [&](std::size_t i) {
             return reference::quantizer_of(i, {q.format, 0, q.mode, q.seed}, exponents, l.inner);
         };
-        check_outputs(x, q, estimator, expected_of(x, estimator, own), context,
-                      random.one_of(test::executors()));
+        check_outputs(x, q, estimator, expected_of(x, estimator, own), context, random.one_of(test::executors()));
     }
 }
 
@@ -162,7 +161,7 @@ TEST_CASE("fake_quantize: outputs past the caches have the same bits, aligned or
     std::vector<float> x(n);
     const quantizer q{int8, -4};
     for (float& v : x) v = static_cast<float>(random.uniform(-10, 10));
-    x[77] = test::special_values()[34];
+    x[77] = std::numeric_limits<float>::quiet_NaN();
     std::vector<std::uint8_t> mask(mask_bytes(n));
     for (const std::size_t gap : {0, 1, 4, 15}) {
         const std::span<float> y(memory.data() + gap, n);
@@ -177,6 +176,19 @@ TEST_CASE("fake_quantize: outputs past the caches have the same bits, aligned or
         for (std::size_t i = 0; i < n; ++i) wrong += !test::same_bits(y[i], po2quant::fake_quantize(x[i], q));
         CHECK(wrong == 0);
     }
+    // Channels whose runs are long enough for that, and such whose are not.
+    const std::vector<int> exponents = {-4, -6};
+    for (const std::int64_t inner : {std::int64_t{9}, std::int64_t{5000}}) {
+        const std::size_t size = n - n % (2 * static_cast<std::size_t>(inner));
+        const std::span<const float> in(x.data(), size);
+        const std::span<float> y(memory.data() + 3, size);
+        fake_quantize(in, y, channel_quantizer{.exponents = exponents, .inner = inner});
+        std::size_t wrong = 0;
+        for (std::size_t i = 0; i < size; ++i)
+            wrong += !test::same_bits(
+                y[i], po2quant::fake_quantize(x[i], {int8, exponents[i / static_cast<std::size_t>(inner) % 2]}));
+        CHECK(wrong == 0);
+    }
 }
 
 TEST_CASE("fake_quantize refuses outputs that do not fit, before it writes") {
@@ -189,15 +201,13 @@ TEST_CASE("fake_quantize refuses outputs that do not fit, before it writes") {
     const quantizer q{};
     test::check_refused([&] { fake_quantize(x, y, q, {.mask = small_mask}); },
                         {"mask.size() is 2", "allowed: exactly 3"});
-    test::check_refused([&] { fake_quantize(x, y, q, {.codes = few}); },
-                        {"codes.size() is 19", "allowed: exactly 20"});
+    test::check_refused([&] { fake_quantize(x, y, q, {.codes = few}); }, {"codes.size() is 19", "allowed: exactly 20"});
     test::check_refused([&] { fake_quantize(x, y, quantizer{.format = int16}, {.codes = codes}); },
                         {"format is -32768..32767", "allowed: inside the element type, -128..127"});
     test::check_refused([&] { fake_quantize(x, y, q, {.mask = mask, .estimator = static_cast<ste>(9)}); },
                         {"estimator is 9"});
     const std::span<std::uint8_t> inside(reinterpret_cast<std::uint8_t*>(y.data()), 3);
-    test::check_refused([&] { fake_quantize(x, y, q, {.mask = inside}); },
-                        {"mask is memory that overlaps"});
+    test::check_refused([&] { fake_quantize(x, y, q, {.mask = inside}); }, {"mask is memory that overlaps"});
     test::check_refused([&] { fake_quantize_backward(std::span<const std::uint8_t>(small_mask), x, y); },
                         {"mask.size() is 2", "allowed: exactly 3"});
     CHECK(y == std::vector<float>(20, 7.0F));

@@ -2,9 +2,9 @@
 /// Fake quantization of n floats: y = clamp(round(x * 2^−e), qmin, qmax) * 2^e.
 ///
 ///   in, out   float [n], any alignment; out may be in, else they share nothing
-/// and in the same pass, where forward_extras ask for them, the codes, and a bit for each element whose gradient passes.
-/// Numerics. x * 2^−e is exact, codes of up to 16 bits are exact floats, and so is their product with 2^e: the same
-/// bits as fake_quantize of numerics/quantizer.hpp on every Arch. Codes of 0 give +0, NaN gives NaN, ±∞ saturate.
+/// and in the same pass, where forward_extras ask for them, the codes, and a bit for each element whose gradient
+/// passes. Numerics. x * 2^−e is exact, codes of up to 16 bits are exact floats, and so is their product with 2^e: the
+/// same bits as fake_quantize of numerics/quantizer.hpp on every Arch. Codes of 0 give +0, NaN gives NaN, ±∞ saturate.
 /// Guarantees: reads and writes exactly n elements; no allocation, no exceptions.
 #include <po2quant/kernels/channel_pattern.hpp>
 #include <po2quant/numerics/quantizer.hpp>
@@ -81,7 +81,7 @@ struct forward_extras {
     int mask_bit = 0;              ///< 0..7; the bits below it in mask[0] are kept, those behind the last become 0
     float_interval pass{};         ///< in units of codes: where the gradient passes, …
     bool pass_by_code = false;     ///< … but where a stochastic code, not held inside the format, tells itself
-    bool stream = false;           ///< y past the caches: for what is larger than they are
+    bool stream = false;           ///< y past the caches, where one exponent holds for long enough
 
     PO2Q_INLINE bool any() const { return codes != nullptr || mask != nullptr; }
     /// Those of the elements from i on, where those before have been written.
@@ -185,7 +185,8 @@ void fake_quantize(const float* in, float* out, std::size_t n, int exponent, con
         }
     };
     const auto store = [](float* p, const batch& y) PO2Q_INLINE_LAMBDA { y.store_unaligned(p); };
-    if (extras.stream) {
+    constexpr std::size_t least_stream = 1024;  // below, waiting for the streams costs more than they save
+    if (extras.stream && n >= least_stream) {
         // Streams want aligned vectors: first the elements in front of them.
         const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(float) % lanes;
         if (off != 0 && reinterpret_cast<std::uintptr_t>(out) % sizeof(float) == 0 && lanes - off <= n)

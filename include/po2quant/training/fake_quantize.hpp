@@ -72,8 +72,8 @@ void check_forward(std::span<const float> input, std::span<float> output, const 
     check_overlap(function, "output", output, input, true);
     check_estimator(function, besides.estimator);
     if (!besides.codes.empty()) {
-        check_span(function, "codes", std::span(static_cast<const std::byte*>(besides.codes.data()), besides.codes.size()),
-                   n);
+        check_span(function, "codes",
+                   std::span(static_cast<const std::byte*>(besides.codes.data()), besides.codes.size()), n);
         check_code_range(function, q.format, besides.codes.low(), besides.codes.high());
         check_overlap(function, "codes", besides.codes.bytes(), input, false);
         check_overlap(function, "codes", besides.codes.bytes(), output, false);
@@ -87,14 +87,15 @@ void check_forward(std::span<const float> input, std::span<float> output, const 
 }
 
 template <class Quantizer>
-kernels::forward_extras extras_of(const Quantizer& q, const forward_outputs& besides, std::size_t elements) {
+kernels::forward_extras extras_of(const Quantizer& q, const forward_outputs& besides, std::span<const float> input,
+                                  std::span<float> output) {
     kernels::forward_extras e;
     e.codes = besides.codes.data();
     e.code_bytes = besides.codes.element_bytes();
     e.mask = besides.mask.data();
     e.pass = pass_interval(q.format, q.mode, besides.estimator);
     e.pass_by_code = passes_by_code(q.mode, besides.estimator);
-    e.stream = streams(elements * sizeof(float));
+    e.stream = input.data() != output.data() && streams(output.size_bytes());
     return e;
 }
 
@@ -120,14 +121,15 @@ void observe_blocks(std::span<const float> input, element_range task, const forw
 }  // namespace detail
 
 /// output[i] = clamp(round(input[i] * 2^−e), qmin, qmax) * 2^e; NaN stays NaN, codes of 0 give +0, ±∞ saturate.
-/// `output` may be `input` itself. Any size, any alignment. Outputs larger than the caches are written past them.
+/// `output` may be `input` itself. Any size, any alignment. Outputs of 32 MB and more, in memory of their own,
+/// are written past the caches.
 /// Throws std::invalid_argument, before anything is written, for sizes that differ, null spans, partial overlap, a
 /// quantizer out of range, and codes whose type does not hold the format.
 template <class Arch = default_arch, executor Executor = serial_executor>
 void fake_quantize(std::span<const float> input, std::span<float> output, const quantizer& q,
                    const forward_outputs& besides, const Executor& run = {}) {
     detail::check_forward(input, output, q, besides);
-    const kernels::forward_extras extras = detail::extras_of(q, besides, input.size());
+    const kernels::forward_extras extras = detail::extras_of(q, besides, input, output);
     if (besides.seen != nullptr) *besides.seen = range{};
     detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
         run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
@@ -147,14 +149,14 @@ void fake_quantize(std::span<const float> input, std::span<float> output, const 
 }
 
 /// The same with one exponent per channel; see channel_quantizer for the layouts. `seen` and `exponents` are of the
-/// whole tensor.
+/// whole tensor. Only runs of 1024 elements of a channel and more are written past the caches.
 template <class Arch = default_arch, executor Executor = serial_executor>
 void fake_quantize(std::span<const float> input, std::span<float> output, const channel_quantizer& q,
                    const forward_outputs& besides, const Executor& run = {}) {
     detail::check_forward(input, output, q, besides);
     const std::size_t channels = q.exponents.size();
     const auto inner = static_cast<std::size_t>(q.inner);
-    const kernels::forward_extras extras = detail::extras_of(q, besides, input.size());
+    const kernels::forward_extras extras = detail::extras_of(q, besides, input, output);
     if (besides.seen != nullptr) *besides.seen = range{};
     const float* in = input.data();
     float* out = output.data();

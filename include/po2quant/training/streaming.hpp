@@ -5,8 +5,8 @@
 namespace po2quant::detail {
 
 /// Outputs from here on are written past the caches (non-temporal stores): a cached store reads each line before it
-/// writes it, and what does not stay in cache gains nothing by that. 32 MB: twice that, with its input, is beyond what
-/// a core has of any last-level cache so far.
+/// writes it, and what does not stay in cache gains nothing by that. In place the line has been read already. 32 MB:
+/// twice that, with its input, is beyond what a core has of any last-level cache so far.
 inline constexpr std::size_t stream_bytes = std::size_t{32} << 20;
 
 constexpr bool streams(std::size_t output_bytes) { return output_bytes >= stream_bytes; }
