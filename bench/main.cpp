@@ -120,28 +120,21 @@ const pass passes[] = {
      },
      copy_roof, 8, false},
     {"fake_quantize_channels_inner",
-     [](const kernel_table* k, pass_buffers& m) {
-         k->fake_quantize_channels_inner(m.a.data(), m.out.data(), m.size);
-     },
+     [](const kernel_table* k, pass_buffers& m) { k->fake_quantize_channels_inner(m.a.data(), m.out.data(), m.size); },
      copy_roof, 8, false},
     {"fake_quantize_channels_outer",
-     [](const kernel_table* k, pass_buffers& m) {
-         k->fake_quantize_channels_outer(m.a.data(), m.out.data(), m.size);
-     },
+     [](const kernel_table* k, pass_buffers& m) { k->fake_quantize_channels_outer(m.a.data(), m.out.data(), m.size); },
      copy_roof, 8, false},
     {"backward_mask",
-     [](const kernel_table* k, pass_buffers& m) {
-         k->backward_mask(m.mask.data(), m.b.data(), m.out.data(), m.size);
-     },
+     [](const kernel_table* k, pass_buffers& m) { k->backward_mask(m.mask.data(), m.b.data(), m.out.data(), m.size); },
      copy_roof, 8, false},
     {"backward_tqt",
      [](const kernel_table* k, pass_buffers& m) {
          benchmark::DoNotOptimize(k->backward_tqt(m.a.data(), m.b.data(), m.out.data(), m.size));
      },
      read2_write1_roof, 12, false},
-    {"histogram",
-     [](const kernel_table* k, pass_buffers& m) { k->histogram(m.a.data(), m.size, m.counts); },
-     read_roof, 4, false},
+    {"histogram", [](const kernel_table* k, pass_buffers& m) { k->histogram(m.a.data(), m.size, m.counts); }, read_roof,
+     4, false},
     {"backward_ste",
      [](const kernel_table* k, pass_buffers& m) {
          (k ? k->fake_quantize_backward : plain::fake_quantize_backward)(m.a.data(), m.b.data(), m.out.data(), m.size);

@@ -10,6 +10,17 @@
 
 namespace po2quant {
 
+namespace detail {
+
+inline certificate certify_products(const requantization& q, const bias_codes& bias,
+                                    const std::vector<accumulator_bounds>& products) {
+    certificate all;
+    for (std::size_t o = 0; o < products.size(); ++o) certify_channel(all, channel_of(q, bias, products[o], o));
+    return all;
+}
+
+}  // namespace detail
+
 /// The certificate that a conv2d of these arguments would have, also where an accumulator could overflow and conv2d is
 /// refused. Throws std::invalid_argument for arguments that are out of range otherwise.
 inline certificate certify(const conv2d_shape& shape, std::span<const std::int8_t> weights, const bias_codes& bias,
@@ -19,11 +30,7 @@ inline certificate certify(const conv2d_shape& shape, std::span<const std::int8_
     detail::check_layout(function, layout);
     detail::check_requantization(function, q, bias, shape.outputs);
     detail::check_span(function, "weights", weights, static_cast<std::uint64_t>(shape.weights()));
-    certificate all;
-    const auto products = detail::product_bounds(shape, weights, layout, q.input_format);
-    for (std::size_t o = 0; o < products.size(); ++o)
-        detail::certify_channel(all, detail::channel_of(q, bias, products[o], o));
-    return all;
+    return detail::certify_products(q, bias, detail::product_bounds(shape, weights, layout, q.input_format));
 }
 
 /// The same for a depthwise_conv2d.
@@ -36,11 +43,7 @@ inline certificate certify(const depthwise_conv2d_shape& shape, std::span<const 
     detail::check_code_format(function, "input_format", q.input_format, 8);
     detail::check_requantization(function, q, bias, shape.outputs());
     detail::check_span(function, "weights", weights, static_cast<std::uint64_t>(shape.weights()));
-    certificate all;
-    const auto products = detail::product_bounds(shape, weights, layout, q.input_format);
-    for (std::size_t o = 0; o < products.size(); ++o)
-        detail::certify_channel(all, detail::channel_of(q, bias, products[o], o));
-    return all;
+    return detail::certify_products(q, bias, detail::product_bounds(shape, weights, layout, q.input_format));
 }
 
 /// One layer of a report.

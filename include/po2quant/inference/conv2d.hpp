@@ -304,14 +304,12 @@ private:
                     std::clamp<std::int64_t>(all_rows / 4, 1, 4));
         // A 1×1 layer multiplies each input with few weights per block: up to four blocks share what offsets a strip,
         // where that leaves 8 tasks.
-        const std::int64_t tasks =
-            geometry_.batch * static_cast<std::int64_t>(packed_.blocks.size()) * grid_.strips();
+        const std::int64_t tasks = geometry_.batch * static_cast<std::int64_t>(packed_.blocks.size()) * grid_.strips();
         if (packed_.operands.input_offset != 0 && shape_.window.kernel == extent2d{})
             task_blocks_ = std::clamp<std::int64_t>(tasks / 8, 1, 4);
         // 256 products and more per output hide an addition; with less, strips of about 64 KB of output, which L2
         // holds.
-        if (pixel_macs < 256 * block_outputs)
-            add_grid_ = cut(std::max<std::int64_t>(1, 65536 / shape_.outputs), 1);
+        if (pixel_macs < 256 * block_outputs) add_grid_ = cut(std::max<std::int64_t>(1, 65536 / shape_.outputs), 1);
     }
 
     /// Strips as detail::cut makes them, but smaller ones where their inputs exceed the buffer that offsets them.
@@ -447,8 +445,7 @@ private:
 
     /// Input codes as run_pixels wants them: offset, where the dot products do that.
     void prepare_pixels(std::int8_t* codes, std::int64_t count) const {
-        if (bytes_->operands.input_offset != 0)
-            table_->offset_codes(codes, codes, static_cast<std::size_t>(count));
+        if (bytes_->operands.input_offset != 0) table_->offset_codes(codes, codes, static_cast<std::size_t>(count));
     }
     /// A 1×1 layer that moves by 1, over a rectangle of pixels on the calling thread: prepared input pixels side by
     /// side, its rows input_row elements apart, output rows output_row.
@@ -504,8 +501,8 @@ private:
                 const std::int64_t y = row.input + (rows.begin - row.begin) * w.stride.height;
                 const std::int64_t x = column.input + (columns.begin - column.begin) * w.stride.width;
                 kernels::conv2d_rectangle<Input> job{};
-                job.input = input + ((y * geometry_.width + x) * channels + block.group * shape_.group_inputs() -
-                                     origin);
+                job.input =
+                    input + ((y * geometry_.width + x) * channels + block.group * shape_.group_inputs() - origin);
                 job.input_row = w.stride.height * geometry_.width * channels;
                 job.input_column = w.stride.width * channels;
                 job.output =

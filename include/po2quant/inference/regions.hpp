@@ -140,17 +140,16 @@ inline interval intersect(std::int64_t begin, std::int64_t end, std::int64_t low
 
 /// The input elements of one image, first to last, that the outputs [y, y + rows) × [x, x + columns) see.
 inline interval seen_inputs(const nhwc& input, const window2d& w, interval rows, interval columns) {
-    const interval y = intersect(rows.begin * w.stride.height - w.padding.top,
-                                 (rows.end - 1) * w.stride.height - w.padding.top +
-                                     dilated_kernel(w.kernel.height, w.dilation.height),
-                                 0, input.height);
-    const interval x = intersect(columns.begin * w.stride.width - w.padding.left,
-                                 (columns.end - 1) * w.stride.width - w.padding.left +
-                                     dilated_kernel(w.kernel.width, w.dilation.width),
-                                 0, input.width);
+    const interval y =
+        intersect(rows.begin * w.stride.height - w.padding.top,
+                  (rows.end - 1) * w.stride.height - w.padding.top + dilated_kernel(w.kernel.height, w.dilation.height),
+                  0, input.height);
+    const interval x = intersect(
+        columns.begin * w.stride.width - w.padding.left,
+        (columns.end - 1) * w.stride.width - w.padding.left + dilated_kernel(w.kernel.width, w.dilation.width), 0,
+        input.width);
     if (y.size() <= 0 || x.size() <= 0) return {0, 0};
-    return {(y.begin * input.width + x.begin) * input.channels,
-            ((y.end - 1) * input.width + x.end) * input.channels};
+    return {(y.begin * input.width + x.begin) * input.channels, ((y.end - 1) * input.width + x.end) * input.channels};
 }
 
 /// Those that strip `strip` sees, …
@@ -165,8 +164,7 @@ inline interval strip_inputs(const nhwc& input, const window2d& w, const extent2
 /// … and how many a strip sees at most, less what padding saves.
 inline std::int64_t most_strip_inputs(const nhwc& input, const window2d& w, const task_grid& grid) {
     const std::int64_t rows = (grid.rows - 1) * w.stride.height + dilated_kernel(w.kernel.height, w.dilation.height);
-    const std::int64_t columns =
-        (grid.columns - 1) * w.stride.width + dilated_kernel(w.kernel.width, w.dilation.width);
+    const std::int64_t columns = (grid.columns - 1) * w.stride.width + dilated_kernel(w.kernel.width, w.dilation.width);
     return ((std::min(rows, input.height) - 1) * input.width + std::min(columns, input.width)) * input.channels;
 }
 

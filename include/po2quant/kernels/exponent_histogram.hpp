@@ -82,7 +82,8 @@ PO2Q_INLINE std::size_t exponent_histogram_block(const float* in, std::size_t n,
     using reg = typename Ops::reg;
     constexpr std::size_t group = 16 * Ops::lanes;
     const reg base = Ops::set(first);
-    // 0..15 become 0x70..0x7f, which a look-up takes by their low 4 bits; what is outside becomes 0x80 and more: no bit.
+    // 0..15 become 0x70..0x7f, which a look-up takes by their low 4 bits; what is outside becomes 0x80 and more: no
+    // bit.
     const reg offset = Ops::set(0x70);
     const auto place = [&](reg e) PO2Q_INLINE_LAMBDA { return Ops::add_saturated(Ops::sub(e, base), offset); };
     bit_sums<Ops> low;

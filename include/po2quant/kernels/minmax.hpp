@@ -1,11 +1,11 @@
 #pragma once
 /// Smallest and largest finite value of n floats, and how many are not finite.
 ///
-/// A block of 4096 is first searched as if all were finite, while x · 0 is gathered beside it: it is ±0 unless some x is
-/// NaN or ±∞. Only then is the block searched again, value by value. (Products and "or" leave the ports of min and max
-/// alone; x − x summed up takes twice the time on Zen 4. With fma the two are one instruction.) A plain loop cannot be vectorized by
-/// compilers, since the order of comparisons matters to NaN. The result depends on no order: −0 and +0 count as equal
-/// and give +0.
+/// A block of 4096 is first searched as if all were finite, while x · 0 is gathered beside it: it is ±0 unless some x
+/// is NaN or ±∞. Only then is the block searched again, value by value. (Products and "or" leave the ports of min and
+/// max alone; x − x summed up takes twice the time on Zen 4. With fma the two are one instruction.) A plain loop cannot
+/// be vectorized by compilers, since the order of comparisons matters to NaN. The result depends on no order: −0 and +0
+/// count as equal and give +0.
 #include <cstddef>
 #include <cstdint>
 

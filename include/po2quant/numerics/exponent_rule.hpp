@@ -22,8 +22,8 @@ enum class exponent_rule : std::uint8_t {
     /// The smallest e with max <= qmax·2^e and min >= qmin·2^e: no value is cut. Unsigned formats cut what is negative
     /// whatever e is, so only max counts.
     no_clip,
-    /// e = floor(log2 m + 1/2) − b: magnitudes from 2^k to √2·2^k are cut to 2^k. m > √2·2^k is asked for as
-    /// mantissa^2 >= 2^47, in integers; no float lies on the tie. ESP-PPQ behind its histograms, QKeras auto_po2.
+    /// e = floor(log2 m + 1/2) − b: magnitudes from 2^k to √2·2^k are cut to 2^k; no float lies on the tie. ESP-PPQ
+    /// behind its histograms, QKeras auto_po2.
     round_log2,
     /// 2^e = 2^ceil(log2(2·m / (qmax − qmin))): what is beyond qmax by up to half a code is cut. ESP-PPQ's minimum and
     /// maximum observer, which knows signed formats; unsigned ones get no_clip.
@@ -46,12 +46,13 @@ PO2Q_INLINE constexpr int smallest_exponent(float v, double limit) {
     return k - j + (fits ? 0 : 1);
 }
 
-/// floor(log2(v) + 1/2) of a finite v > 0.
-PO2Q_INLINE constexpr int round_log2(float v) {
-    const int k = floor_log2(v);
-    // Exact: v · 2^−k is in [1, 2) and has 24 bits.
-    const auto mantissa = static_cast<std::uint64_t>(static_cast<double>(v) * exp2_double(23 - k));
-    return mantissa * mantissa >= std::uint64_t{1} << 47 ? k + 1 : k;
+/// floor(log2(v) + 1/2) of a normal v > 0, floats with subnormals among them, from its bits: up iff the mantissa's
+/// square exceeds 2. No double is √2, so there is no tie, and no logarithm is computed.
+PO2Q_INLINE constexpr int round_log2(double v) {
+    const auto bits = std::bit_cast<std::uint64_t>(v);
+    const int k = static_cast<int>(bits >> 52) - 1023;
+    // The largest 53-bit mantissa whose square is below 2: 0x16a09e667f3bcc² < 2^105 < 0x16a09e667f3bcd².
+    return (bits & 0xfffffffffffffU) > 0x6a09e667f3bccU ? k + 1 : k;
 }
 
 PO2Q_INLINE constexpr int within_exponents(int e) {
@@ -71,7 +72,7 @@ PO2Q_INLINE constexpr int exponent_for(float_interval seen, integer_format forma
     if (rule == exponent_rule::ceil_log2) return exponent_for(magnitude, format);
     if (rule == exponent_rule::round_log2) {
         if (!(magnitude > 0)) return min_exponent;
-        const int k = detail::round_log2(magnitude);
+        const int k = detail::round_log2(static_cast<double>(magnitude));
         return detail::within_exponents(k - (format.is_signed ? format.bits - 1 : format.bits));
     }
     // The others say how many codes each side has: the smallest e that makes both suffice.

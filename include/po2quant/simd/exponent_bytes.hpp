@@ -1,8 +1,8 @@
 #pragma once
 /// Exponent fields of floats as bytes, and how often each of 16 neighbouring values occurs among many bytes.
 ///
-/// A byte in the window becomes a bit of its own by a table look-up, one of 8 in each of two registers; carry-save adders
-/// (Harley and Seal) sum such registers bit by bit, so that bits are counted one by one in every sixteenth only.
+/// A byte in the window becomes a bit of its own by a table look-up, one of 8 in each of two registers; carry-save
+/// adders (Harley and Seal) sum such registers bit by bit, so that bits are counted one by one in every sixteenth only.
 #include <po2quant/simd/floating.hpp>
 
 namespace po2quant::simd {
@@ -60,9 +60,7 @@ requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) st
             __builtin_popcount(static_cast<unsigned>(_mm256_movemask_epi8(_mm256_slli_epi16(v, 7 - K)))));
     }
     /// One bit per byte: >= 128; equal to 0.
-    static PO2Q_INLINE std::uint64_t high_bits(reg v) {
-        return static_cast<std::uint32_t>(_mm256_movemask_epi8(v));
-    }
+    static PO2Q_INLINE std::uint64_t high_bits(reg v) { return static_cast<std::uint32_t>(_mm256_movemask_epi8(v)); }
     static PO2Q_INLINE std::uint64_t zeros(reg v) { return high_bits(_mm256_cmpeq_epi8(v, zero())); }
 };
 #endif
@@ -80,9 +78,8 @@ struct byte_counts<Arch> {
     static PO2Q_INLINE reg set(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
     static PO2Q_INLINE reg zero() { return _mm512_setzero_si512(); }
     static PO2Q_INLINE reg exponents(const float* p) {
-        const auto field = [&](int k) PO2Q_INLINE_LAMBDA {
-            return _mm512_srli_epi32(_mm512_loadu_si512(p + 16 * k), 23);
-        };
+        const auto field = [&](int k)
+                               PO2Q_INLINE_LAMBDA { return _mm512_srli_epi32(_mm512_loadu_si512(p + 16 * k), 23); };
         const __m512i low = _mm512_set1_epi16(0xff);
         const __m512i a = _mm512_and_si512(_mm512_packus_epi32(field(0), field(1)), low);
         const __m512i b = _mm512_and_si512(_mm512_packus_epi32(field(2), field(3)), low);

@@ -24,8 +24,8 @@ namespace po2quant::simd {
 ///   scratch        registers that dot needs besides
 ///   input_offset   what it adds to every code: sums come out too large by offset · Σ weights, which packing takes off
 ///
-/// Where dot_i8 has an input offset of 128, dot_u7 takes any unsigned byte, weights packed alike, and offset_bytes makes
-/// such bytes of codes.
+/// Where dot_i8 has an input offset of 128, dot_u7 takes any unsigned byte, weights packed alike, and offset_bytes
+/// makes such bytes of codes.
 struct integer_generic {
     static constexpr int lanes = 4;
     static constexpr int registers = 16;

@@ -15,8 +15,8 @@ PO2Q_INLINE std::uint32_t inside_bits(const f32<Arch>& v, const f32<Arch>& low, 
 #endif
 #if defined(__AVX2__)
     if constexpr (is_at_least<arch::avx2, Arch> && f32<Arch>::size == 8)
-        return static_cast<std::uint32_t>(_mm256_movemask_ps(
-            _mm256_and_ps(_mm256_cmp_ps(low, v, _CMP_LE_OQ), _mm256_cmp_ps(v, high, _CMP_LE_OQ))));
+        return static_cast<std::uint32_t>(
+            _mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(low, v, _CMP_LE_OQ), _mm256_cmp_ps(v, high, _CMP_LE_OQ))));
 #endif
 #if defined(__SSE2__)
     if constexpr (f32<Arch>::size == 4)

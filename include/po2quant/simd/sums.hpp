@@ -29,8 +29,7 @@ struct product_sums {
         alignas(64) float y[lanes];
         a.store_aligned(x);
         b.store_aligned(y);
-        for (int k = 0; k < lanes; ++k)
-            lane[Part * lanes + k] += static_cast<double>(x[k]) * static_cast<double>(y[k]);
+        for (int k = 0; k < lanes; ++k) lane[Part * lanes + k] += static_cast<double>(x[k]) * static_cast<double>(y[k]);
     }
     PO2Q_INLINE void load(const double* p) {
         for (int k = 0; k < sum_lanes; ++k) lane[k] = p[k];
@@ -51,9 +50,8 @@ requires(std::is_base_of_v<arch::sse2, Arch> && !is_at_least<arch::avx2, Arch>) 
         const __m128 x = a;
         const __m128 y = b;
         lane[2 * Part] = _mm_add_pd(lane[2 * Part], _mm_mul_pd(_mm_cvtps_pd(x), _mm_cvtps_pd(y)));
-        lane[2 * Part + 1] =
-            _mm_add_pd(lane[2 * Part + 1],
-                       _mm_mul_pd(_mm_cvtps_pd(_mm_movehl_ps(x, x)), _mm_cvtps_pd(_mm_movehl_ps(y, y))));
+        lane[2 * Part + 1] = _mm_add_pd(
+            lane[2 * Part + 1], _mm_mul_pd(_mm_cvtps_pd(_mm_movehl_ps(x, x)), _mm_cvtps_pd(_mm_movehl_ps(y, y))));
     }
     PO2Q_INLINE void load(const double* p) {
         for (int k = 0; k < 8; ++k) lane[k] = _mm_loadu_pd(p + 2 * k);
@@ -78,12 +76,11 @@ requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) st
     PO2Q_INLINE void add(const f32<Arch>& a, const f32<Arch>& b) {
         const __m256 x = a;
         const __m256 y = b;
-        lane[2 * Part] =
-            _mm256_add_pd(lane[2 * Part], _mm256_mul_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(x)),
-                                                        _mm256_cvtps_pd(_mm256_castps256_ps128(y))));
-        lane[2 * Part + 1] =
-            _mm256_add_pd(lane[2 * Part + 1], _mm256_mul_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)),
-                                                            _mm256_cvtps_pd(_mm256_extractf128_ps(y, 1))));
+        lane[2 * Part] = _mm256_add_pd(lane[2 * Part], _mm256_mul_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(x)),
+                                                                     _mm256_cvtps_pd(_mm256_castps256_ps128(y))));
+        lane[2 * Part + 1] = _mm256_add_pd(
+            lane[2 * Part + 1],
+            _mm256_mul_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)), _mm256_cvtps_pd(_mm256_extractf128_ps(y, 1))));
     }
     PO2Q_INLINE void load(const double* p) {
         for (int k = 0; k < 4; ++k) lane[k] = _mm256_loadu_pd(p + 4 * k);

@@ -44,8 +44,7 @@ namespace detail {
 /// Adds one task's counts to those shared by all.
 inline void merge_atomic(exponent_histogram& shared, const exponent_histogram& part) {
     for (int b = 0; b < 256; ++b)
-        if (part.counts[b] != 0)
-            std::atomic_ref(shared.counts[b]).fetch_add(part.counts[b], std::memory_order_relaxed);
+        if (part.counts[b] != 0) std::atomic_ref(shared.counts[b]).fetch_add(part.counts[b], std::memory_order_relaxed);
 }
 
 }  // namespace detail

@@ -109,8 +109,8 @@ inline int kl_exponent(const magnitude_histogram& seen, integer_format format,
     const int bins = kl_threshold(seen, format, candidates);
     if (seen.bound_log2 == magnitude_histogram::lowest_bound_log2) return min_exponent;
     // log2 of 1..2048 bins, then of one bin.
-    const int k =
-        detail::round_log2(static_cast<float>(bins)) + static_cast<int>(seen.bound_log2) - kernels::magnitude_bins_log2;
+    const int k = detail::round_log2(static_cast<double>(bins)) + static_cast<int>(seen.bound_log2) -
+                  kernels::magnitude_bins_log2;
     return detail::within_exponents(k - (format.is_signed ? format.bits - 1 : format.bits));
 }
 

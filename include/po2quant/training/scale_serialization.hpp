@@ -4,6 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include <po2quant/training/serialization.hpp>
 #include <po2quant/training/step_size.hpp>
 #include <po2quant/training/threshold.hpp>
 
@@ -16,11 +17,9 @@ template <class T>
 concept trained_scale = std::is_same_v<T, tqt_threshold> || std::is_same_v<T, lsq_step> || std::is_same_v<T, log2_step>;
 
 /// "PQT" and the kind, the version as uint32, the number, then descent_state's fields, all little endian.
-inline constexpr std::size_t trained_scale_bytes = 8 + 8 + 9 * 8 + 1;
+inline constexpr std::size_t trained_scale_bytes = detail::header_size + 10 * 8 + 1;
 
 namespace detail {
-
-static_assert(std::endian::native == std::endian::little, "serialization writes the bytes as they lie in memory");
 
 /// Calls f(name, field) in the order of the byte layout.
 template <class Scale, class F>
@@ -52,11 +51,9 @@ constexpr char scale_kind() {
 template <trained_scale Scale>
 std::array<std::byte, trained_scale_bytes> serialize(const Scale& scale) {
     std::array<std::byte, trained_scale_bytes> bytes{};
-    const char tag[4] = {'P', 'Q', 'T', detail::scale_kind<Scale>()};
-    std::memcpy(bytes.data(), tag, 4);
-    std::memcpy(bytes.data() + 4, &trained_scale_version, 4);
+    detail::write_header(bytes.data(), {'P', 'Q', 'T', detail::scale_kind<Scale>(), '\0'}, trained_scale_version);
     Scale copy = scale;
-    std::size_t at = 8;
+    std::size_t at = detail::header_size;
     detail::for_each_scale_field(copy, [&](const char*, const auto& field) {
         std::memcpy(bytes.data() + at, &field, sizeof(field));
         at += sizeof(field);
@@ -68,17 +65,10 @@ std::array<std::byte, trained_scale_bytes> serialize(const Scale& scale) {
 template <trained_scale Scale>
 Scale deserialize(std::span<const std::byte> bytes) {
     constexpr const char* function = "deserialize";
-    detail::check_span(function, "bytes", bytes, trained_scale_bytes);
-    const char tag[4] = {'P', 'Q', 'T', detail::scale_kind<Scale>()};
-    char given[5] = {};
-    std::memcpy(given, bytes.data(), 4);
-    if (std::memcmp(given, tag, 4) != 0)
-        detail::fail(function, "tag", detail::text("\"", given, "\""), std::string(tag, 4));
-    std::uint32_t version = 0;
-    std::memcpy(&version, bytes.data() + 4, 4);
-    detail::check_range(function, "version", version, trained_scale_version, trained_scale_version);
+    detail::check_header(function, bytes, trained_scale_bytes, {'P', 'Q', 'T', detail::scale_kind<Scale>(), '\0'},
+                         trained_scale_version);
     Scale scale;
-    std::size_t at = 8;
+    std::size_t at = detail::header_size;
     detail::for_each_scale_field(scale, [&](const char* name, auto& field) {
         using field_type = std::remove_cvref_t<decltype(field)>;
         if constexpr (std::is_same_v<field_type, bool>) {

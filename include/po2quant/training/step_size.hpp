@@ -6,23 +6,10 @@
 /// with r = round(x · 2^−e); the derivatives of rounding and snapping are taken as 1. S = Σ dy · {…} is TQT's sum too.
 #include <span>
 
-#include <po2quant/numerics/format.hpp>
+#include <po2quant/numerics/exponent_rule.hpp>
 #include <po2quant/training/threshold.hpp>
 
 namespace po2quant {
-
-namespace detail {
-
-/// round(log2(v)) of a normal v > 0, from its bits: up iff the mantissa's square exceeds 2. No double is √2, so there
-/// is no tie, and no logarithm is computed.
-constexpr int round_log2(double v) {
-    const auto bits = std::bit_cast<std::uint64_t>(v);
-    const int k = static_cast<int>(bits >> 52) - 1023;
-    // The largest 53-bit mantissa whose square is below 2: 0x16a09e667f3bcc² < 2^105 < 0x16a09e667f3bcd².
-    return (bits & 0xfffffffffffffU) > 0x6a09e667f3bccU ? k + 1 : k;
-}
-
-}  // namespace detail
 
 /// A trained step s > 0, held inside [2^min_exponent, 2^max_exponent].
 struct lsq_step {
