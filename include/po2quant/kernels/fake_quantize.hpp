@@ -2,9 +2,12 @@
 /// Fake quantization of n floats: y = clamp(round(x * 2^−e), qmin, qmax) * 2^e.
 ///
 ///   in, out   float [n], any alignment; out may be in, else they share nothing
-/// and in the same pass, where forward_extras ask for them, the codes, and a bit for each element whose gradient
-/// passes. Numerics. x * 2^−e is exact, codes of up to 16 bits are exact floats, and so is their product with 2^e: the
-/// same bits as fake_quantize of numerics/quantizer.hpp on every Arch. Codes of 0 give +0, NaN gives NaN, ±∞ saturate.
+///
+/// In the same pass, where forward_extras ask for them: the codes, and a bit for each element, whether its gradient
+/// passes.
+///
+/// Numerics. x * 2^−e is exact, codes of up to 16 bits are exact floats, and so is their product with 2^e: the same
+/// bits as fake_quantize of numerics/quantizer.hpp on every Arch. Codes of 0 give +0, NaN gives NaN, ±∞ saturate.
 /// Guarantees: reads and writes exactly n elements; no allocation, no exceptions.
 #include <po2quant/kernels/channel_pattern.hpp>
 #include <po2quant/numerics/quantizer.hpp>
@@ -189,8 +192,7 @@ void fake_quantize(const float* in, float* out, std::size_t n, int exponent, con
     if (extras.stream && n >= least_stream) {
         // Streams want aligned vectors: first the elements in front of them.
         const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(float) % lanes;
-        if (off != 0 && reinterpret_cast<std::uintptr_t>(out) % sizeof(float) == 0 && lanes - off <= n)
-            part(lanes - off);
+        if (off != 0) part(lanes - off);
         const auto stream = [](float* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_store<Arch>(p, y); };
         if (any) steps(std::true_type{}, stream);
         else steps(std::false_type{}, stream);

@@ -144,7 +144,7 @@ struct threshold_step {
 /// dx, and the terms' products with dy added to 16 sums: element i of the block to sum i % 16, in order.
 template <class Arch, rounding Mode>
 void pass_gradient_and_sum(const float* x, const float* dy, float* dx, std::size_t n, int exponent,
-                           const threshold_step<Arch, Mode>& given, double (&lanes16)[simd::sum_lanes]) {
+                           const threshold_step<Arch, Mode>& given, double (&lane_sums)[simd::sum_lanes]) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
     constexpr int parts = simd::sum_lanes / static_cast<int>(lanes);
@@ -153,7 +153,7 @@ void pass_gradient_and_sum(const float* x, const float* dy, float* dx, std::size
     const batch scale(exp2_float(exponent));
     const batch inverse_scale(exp2_float(-exponent));
     simd::product_sums<Arch> sums;
-    sums.load(lanes16);
+    sums.load(lane_sums);
     for (std::size_t i = 0; i < n; i += simd::sum_lanes) {
         simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
             const std::size_t at = i + k * lanes;
@@ -170,7 +170,7 @@ void pass_gradient_and_sum(const float* x, const float* dy, float* dx, std::size
             sums.template add<k>(up, factor);
         });
     }
-    sums.store(lanes16);
+    sums.store(lane_sums);
 }
 
 /// Channels that pass_gradient_and_sum_channels takes at once: their scales lie on the stack.

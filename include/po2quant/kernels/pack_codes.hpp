@@ -4,7 +4,9 @@
 ///   codes    int8 [n]; pack_codes keeps their low bits
 ///   packed   ⌈n · Bits / 8⌉ bytes; any alignment, sharing nothing with codes
 /// Plain loops without a step that depends on another, which compilers vectorize: layers unpack once, when they are
-/// made. Guarantees: reads and writes exactly the extents above; no allocation, no exceptions.
+/// made.
+///
+/// Guarantees: reads and writes exactly the extents above; no allocation, no exceptions.
 #include <cstddef>
 
 #include <po2quant/tensor/packed_codes.hpp>

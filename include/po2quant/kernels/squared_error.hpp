@@ -6,8 +6,9 @@
 ///   in    float [n], any alignment          sums   double [count], overwritten
 /// Numerics. x − y is a float: exact where x is not cut, else rounded once. Its square is exact in double (48 bits), so
 /// fusing the product into the sum would change nothing. Element i is summed in lane i % 16 (simd/sums.hpp), whatever
-/// the width of the registers. Hence the same bits on every Arch. Guarantees: reads exactly n elements; no allocation,
-/// no exceptions.
+/// the width of the registers. Hence the same bits on every Arch.
+///
+/// Guarantees: reads exactly n elements; no allocation, no exceptions.
 #include <po2quant/kernels/fake_quantize.hpp>
 #include <po2quant/simd/sums.hpp>
 #include <po2quant/simd/unroll.hpp>
