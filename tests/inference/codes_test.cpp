@@ -3,9 +3,9 @@
 
 #include <po2quant/inference/add.hpp>
 #include <po2quant/inference/concat.hpp>
-#include <po2quant/inference/depthwise_conv2d.hpp>
 #include <po2quant/reference/requantize.hpp>
 
+#include "inference/kernels.hpp"
 #include "inference/random_layers.hpp"
 #include "support/catch.hpp"
 #include "support/guarded_memory.hpp"
@@ -208,12 +208,12 @@ TEST_CASE("layers: sums at the ends of int16, every shift") {
             CAPTURE(shift, static_cast<int>(clamp));
             std::vector<std::int8_t> out(bias.size());
             const std::vector<std::int8_t> one(1, 5);
-            conv2d({.input = {.height = 1, .width = 1, .channels = 1}, .outputs = outputs}, weights, bias, q)
-                .run(one, out);
+            const conv2d_shape point{.input = {.height = 1, .width = 1, .channels = 1}, .outputs = outputs};
+            make_layer(point, weights, bias, q).run(one, out);
             CHECK(out == want);
             const std::vector<std::int8_t> many(bias.size(), 5);
-            depthwise_conv2d({.input = {.height = 1, .width = 1, .channels = outputs}}, weights, bias, q)
-                .run(many, out);
+            const depthwise_conv2d_shape points{.input = {.height = 1, .width = 1, .channels = outputs}};
+            make_layer(points, weights, bias, q).run(many, out);
             CHECK(out == want);
         }
 }

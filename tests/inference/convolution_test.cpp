@@ -8,6 +8,10 @@
 
 namespace po2quant::test {
 
+// The one place that takes an architecture's kernels as users do, by its tag.
+const kernels::conv2d_table& conv2d_kernels() { return kernels::conv2d_table_of<default_arch>; }
+const kernels::depthwise_table& depthwise_kernels() { return kernels::depthwise_table_of<default_arch>; }
+
 namespace {
 
 struct expected {
