@@ -28,20 +28,38 @@ target_compile_options(po2quant_warnings INTERFACE -Wall -Wextra -Wpedantic -Wsh
 
 # po2quant_add_isa_tests(NAME <name> SOURCES <source> … [LIBRARIES <target> …])
 # One executable and one test per instruction set, <name>_<isa>. Each is wholly compiled for its set, so nothing in it can
-# run on a CPU without it; the launcher starts it, or skips it with a message.
+# run on a CPU without it; the launcher starts it, or skips it with a message. Where there is a library <target>_<isa>, it
+# stands for <target>.
 function(po2quant_add_isa_tests)
   cmake_parse_arguments(arg "" "NAME" "SOURCES;LIBRARIES" ${ARGN})
   foreach(isa IN LISTS PO2QUANT_ISAS)
     set(target ${arg_NAME}_${isa})
     add_executable(${target} ${arg_SOURCES})
+    add_dependencies(kernel_tests ${target})
     target_compile_options(${target} PRIVATE ${po2quant_flags_${isa}})
-    target_link_libraries(${target} PRIVATE po2quant::po2quant po2quant_warnings po2quant_catch Threads::Threads
-                                            ${arg_LIBRARIES})
+    target_link_libraries(${target} PRIVATE po2quant::po2quant po2quant_warnings po2quant_catch Threads::Threads)
+    foreach(library IN LISTS arg_LIBRARIES)
+      if(TARGET ${library}_${isa})
+        set(library ${library}_${isa})
+      endif()
+      target_link_libraries(${target} PRIVATE ${library})
+    endforeach()
     if(OpenMP_CXX_FOUND)
       target_link_libraries(${target} PRIVATE OpenMP::OpenMP_CXX)
     endif()
     add_test(NAME ${arg_NAME}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:${target}>)
-    set_tests_properties(${arg_NAME}/${isa} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3600)
+    set_tests_properties(${arg_NAME}/${isa} PROPERTIES LABELS kernels SKIP_RETURN_CODE 77 TIMEOUT 3600)
+  endforeach()
+endfunction()
+
+# po2quant_add_isa_library(NAME <name> SOURCES <source> …)
+# The object libraries <name>_<isa> of PO2QUANT_ISAS.
+function(po2quant_add_isa_library)
+  cmake_parse_arguments(arg "" "NAME" "SOURCES" ${ARGN})
+  foreach(isa IN LISTS PO2QUANT_ISAS)
+    add_library(${arg_NAME}_${isa} OBJECT ${arg_SOURCES})
+    target_compile_options(${arg_NAME}_${isa} PRIVATE ${po2quant_flags_${isa}})
+    target_link_libraries(${arg_NAME}_${isa} PRIVATE po2quant::po2quant po2quant_warnings)
   endforeach()
 endfunction()
 

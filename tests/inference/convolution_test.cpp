@@ -8,10 +8,6 @@
 
 namespace po2quant::test {
 
-// The one place that takes an architecture's kernels as users do, by its tag.
-const kernels::conv2d_table& conv2d_kernels() { return kernels::conv2d_table_of<default_arch>; }
-const kernels::depthwise_table& depthwise_kernels() { return kernels::depthwise_table_of<default_arch>; }
-
 namespace {
 
 struct expected {
@@ -78,7 +74,7 @@ bool check_conv2d(random_source& random, const conv2d_shape& s) {
             s.window.kernel.width, s.window.dilation.height, s.window.dilation.width, static_cast<int>(r.q.mode),
             r.q.output_exponent);
     const auto own = in_layout(layout, s.window.kernel, s.group_inputs(), s.outputs, weights);
-    const auto make = [&](std::span<const std::int8_t> w) { return conv2d(s, w, r.bias(), r.q, layout); };
+    const auto make = [&](std::span<const std::int8_t> w) { return make_layer(s, w, r.bias(), r.q, layout); };
     return build(own, worst_sums(s, weights, r.q, r.bias()), random, make, [&](const conv2d& layer) {
         expected want(s.output());
         reference::conv2d_sums<Input>(s, input, weights, r.bias(), r.q, weight_layout::hwio, want.sums);
@@ -120,7 +116,8 @@ TEST_CASE("fully_connected equals the reference") {
         const requantization q{.input_exponent = -4, .weight_exponents = exponents, .output_exponent = -3};
         std::vector<std::int32_t> sums(static_cast<std::size_t>(s.output().elements()));
         for (const weight_layout layout : {weight_layout::ohwi, weight_layout::oihw}) {
-            const fully_connected layer(s.input.batch, s.input.channels, s.outputs, weights, {}, q, layout);
+            const fully_connected layer(s.input.batch, s.input.channels, s.outputs, weights, {}, q, layout,
+                                        conv2d_kernels());
             layer.accumulate(input, sums);
             std::size_t wrong = 0;
             for (std::size_t i = 0; i < sums.size(); ++i) {
@@ -153,7 +150,7 @@ TEST_CASE("depthwise_conv2d equals the reference") {
         // A depthwise convolution is one with as many groups as channels, and one input in each.
         const conv2d_shape grouped{s.input, s.outputs(), s.window, s.input.channels};
         const auto own = in_layout(layout, s.window.kernel, 1, s.outputs(), weights);
-        const auto make = [&](std::span<const std::int8_t> w) { return depthwise_conv2d(s, w, r.bias(), r.q, layout); };
+        const auto make = [&](std::span<const std::int8_t> w) { return make_layer(s, w, r.bias(), r.q, layout); };
         const auto worst = worst_sums(grouped, weights, r.q, r.bias());
         compared += build(own, worst, random, make, [&](const depthwise_conv2d& layer) {
             expected want(s.output());

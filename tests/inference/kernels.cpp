@@ -1,4 +1,5 @@
-#include "inference/kernels.hpp"
+// The kernels, taken as users take them: by the tag of the architecture.
+#include "kernels.hpp"
 
 namespace po2quant::test {
 

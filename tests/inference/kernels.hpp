@@ -1,6 +1,6 @@
 #pragma once
-/// The kernels of this executable's instruction set. They are compiled once: in convolution_test.cpp, or in kernels.cpp
-/// where that is not a part; tests that only need some layer take them from there.
+/// The kernels of this executable's instruction set. They are compiled once per set, in kernels.cpp; tests take them
+/// from there.
 #include <po2quant/inference/depthwise_conv2d.hpp>
 #include <po2quant/inference/fully_connected.hpp>
 

@@ -10,6 +10,7 @@
 
 #include <po2quant/po2quant.hpp>
 
+#include "inference/kernels.hpp"
 #include "support/catch.hpp"
 #include "support/npy.hpp"
 #include "support/sha256.hpp"
@@ -149,8 +150,10 @@ private:
             layer.run(in.i8, out.i8, threads);
         };
         if (op["op"] == "depthwise_conv2d")
-            run(depthwise_conv2d({.input = in.shape, .window = window_of(op)}, weights, b.codes(), q));
-        else run(conv2d({.input = in.shape, .outputs = op["cout"], .window = window_of(op)}, weights, b.codes(), q));
+            run(make_layer(depthwise_conv2d_shape{.input = in.shape, .window = window_of(op)}, weights, b.codes(), q));
+        else
+            run(make_layer(conv2d_shape{.input = in.shape, .outputs = op["cout"], .window = window_of(op)}, weights,
+                           b.codes(), q));
         return out;
     }
 
