@@ -50,8 +50,10 @@ struct channel_exponents {
 constexpr channel_exponents exponents;
 
 void fake_quantize_channels_inner(const float* in, float* out, std::size_t n) {
+    kernels::forward_extras extras;
+    extras.stream = n * sizeof(float) >= stream_bytes;
     kernels::fake_quantize_channels<isa, rounding::half_up>(in, out, n, exponents.of, channels, 0,
-                                                            {-128.0F, 127.0F, 0, 0});
+                                                            {-128.0F, 127.0F, 0, 0}, extras);
 }
 void fake_quantize_channels_outer(const float* in, float* out, std::size_t n) {
     kernels::forward_extras extras;

@@ -189,6 +189,26 @@ TEST_CASE("fake_quantize: outputs past the caches have the same bits, aligned or
                 y[i], po2quant::fake_quantize(x[i], {int8, exponents[i / static_cast<std::size_t>(inner) % 2]}));
         CHECK(wrong == 0);
     }
+    // Channels innermost: such whose exponents repeat soon, and 65 whose do not.
+    for (const std::size_t channels : {std::size_t{3}, std::size_t{64}, std::size_t{65}}) {
+        std::vector<int> many(channels);
+        for (int& e : many) e = static_cast<int>(random.integer(-7, -2));
+        const std::size_t size = n - n % channels;
+        const std::span<const float> in(x.data(), size);
+        for (const std::size_t gap : {0, 5}) {
+            const std::span<float> y(memory.data() + gap, size);
+            std::fill(mask.begin(), mask.end(), std::uint8_t{0x5a});
+            fake_quantize(in, y, channel_quantizer{.exponents = many},
+                          {.mask = std::span(mask).first(mask_bytes(size))});
+            std::size_t wrong = 0;
+            for (std::size_t i = 0; i < size; ++i) {
+                const quantizer own{int8, many[i % channels]};
+                wrong += !test::same_bits(y[i], po2quant::fake_quantize(x[i], own));
+                wrong += (mask[i / 8] >> (i % 8) & 1) != (fake_quantize_gradient(x[i], 1.0F, own, ste::clip_code) != 0);
+            }
+            CHECK(wrong == 0);
+        }
+    }
 }
 
 TEST_CASE("fake_quantize refuses outputs that do not fit, before it writes") {

@@ -1,5 +1,5 @@
 #pragma once
-/// Exponents of consecutive elements whose channel is innermost, laid out so that one load gives a vector of them.
+/// Exponents of consecutive elements whose channel is innermost, by vectors.
 #include <cstddef>
 #include <cstdint>
 
@@ -13,42 +13,71 @@ PO2Q_INLINE simd::f32<Arch> exp2_lanes(const simd::i32<Arch>& e) {
     return simd::bit_cast<float>((e + simd::i32<Arch>(127)) << 23);
 }
 
-/// Calls body(position, channel exponents, count) for vectors of up to `lanes` elements that cover [0, n), where
-/// element i belongs to channel (first_channel + i) % channels.
-///
-/// Up to `most` channels the exponents are written out once, with a vector's worth repeated behind them, and the
-/// vectors run over the ends of rows; beyond, each row's own exponents are loaded and only its last vector is short.
-template <class Arch, class F>
-PO2Q_INLINE void for_each_channel_vector(std::size_t n, const int* exponents, std::size_t channels,
-                                         std::size_t first_channel, F&& body) {
-    constexpr std::size_t lanes = simd::f32<Arch>::size;
-    constexpr std::size_t most = 1024;  // 4 KB of stack, in L1
-    alignas(64) std::int32_t pattern[most + lanes];
-    if (channels <= most) {
-        for (std::size_t i = 0, c = 0; i < channels + lanes; ++i) {
-            pattern[i] = exponents[c];
+/// 2^−e of 2^e.
+template <class Arch>
+PO2Q_INLINE simd::f32<Arch> inverse_power(const simd::f32<Arch>& scale) {
+    return simd::bit_cast<float>(simd::i32<Arch>(254 << 23) - simd::bit_cast<std::int32_t>(scale));
+}
+
+/// The exponents of vectors that may begin at any channel.
+template <class Arch>
+class lane_exponents {
+public:
+    static constexpr std::size_t lanes = simd::i32<Arch>::size;
+
+    PO2Q_INLINE lane_exponents(const int* exponents, std::size_t channels)
+        : exponents_(exponents), channels_(channels), first_end_(channels < lanes ? 0 : channels - lanes) {
+        for (std::size_t k = 0, c = first_end_; k < 2 * lanes; ++k) {
+            ends_[k] = exponents[c];
             if (++c == channels) c = 0;
         }
-        const std::size_t step = lanes % channels;
-        std::size_t c = first_channel;
-        for (std::size_t i = 0; i < n; i += lanes) {
-            body(i, simd::i32<Arch>::load_unaligned(pattern + c), n - i < lanes ? n - i : lanes);
-            c += step;
-            if (c >= channels) c -= channels;
+    }
+    PO2Q_INLINE simd::i32<Arch> from(std::size_t channel) const {
+        const bool whole = channel + lanes <= channels_;
+        return simd::i32<Arch>::load_unaligned(whole ? exponents_ + channel : ends_ + (channel - first_end_));
+    }
+
+private:
+    const int* exponents_;
+    std::size_t channels_;
+    std::size_t first_end_;         ///< channel of ends_[0]
+    std::int32_t ends_[2 * lanes];  ///< the last channels and, behind them, the first
+};
+
+/// Calls body(position, of(exponents of the lanes), count) for vectors of up to `lanes` elements that cover [0, n),
+/// where element i belongs to channel (first_channel + i) % channels.
+///
+/// Vectors meet the same exponents again after `period` of them. Where that is soon, what `of` makes of each is kept.
+template <class Arch, class Of, class F>
+PO2Q_INLINE void for_each_channel_vector(std::size_t n, const int* exponents, std::size_t channels,
+                                         std::size_t first_channel, Of&& of, F&& body) {
+    using prepared = decltype(of(simd::i32<Arch>(0)));
+    constexpr std::size_t lanes = simd::f32<Arch>::size;
+    constexpr std::size_t most = 64;  // of 320 bytes at most, in L1
+    const std::size_t power = channels & (~channels + 1);
+    const std::size_t period = channels / (power < lanes ? power : lanes);
+    const std::size_t step = lanes % channels;
+    const lane_exponents<Arch> all(exponents, channels);
+    std::size_t c = first_channel;
+    const auto next = [&]() PO2Q_INLINE_LAMBDA {
+        const simd::i32<Arch> e = all.from(c);
+        c += step;
+        if (c >= channels) c -= channels;
+        return of(e);
+    };
+    std::size_t i = 0;
+    if (period <= most && n / lanes > period) {
+        prepared kept[most];
+        for (std::size_t k = 0; k < period; ++k) kept[k] = next();
+        std::size_t k = 0;
+        for (; i + lanes <= n; i += lanes) {
+            body(i, kept[k], lanes);
+            if (++k == period) k = 0;
         }
+        if (i < n) body(i, kept[k], n - i);
         return;
     }
-    std::size_t c = first_channel;
-    for (std::size_t i = 0; i < n;) {
-        const std::size_t left = channels - c < n - i ? channels - c : n - i;
-        const std::size_t count = left < lanes ? left : lanes;
-        for (std::size_t k = 0; k < count; ++k) pattern[k] = exponents[c + k];
-        for (std::size_t k = count; k < lanes; ++k) pattern[k] = 0;
-        body(i, simd::i32<Arch>::load_aligned(pattern), count);
-        i += count;
-        c += count;
-        if (c == channels) c = 0;
-    }
+    for (; i < n; i += lanes) body(i, next(), n - i < lanes ? n - i : lanes);
 }
 
 }  // namespace po2quant::kernels

@@ -43,38 +43,55 @@ PO2Q_INLINE simd::f32<Arch> on_grid(const simd::f32<Arch>& x, const simd::f32<Ar
     else return code * scale + batch(0.0F);
 }
 
-/// y of a vector for one exponent: how, is the instruction set's choice.
+/// y of a vector whose lanes have exponents of their own: how, is the instruction set's choice.
 template <class Arch, rounding Mode>
-struct grid_rounder {
-    simd::f32<Arch> scale;
-    simd::f32<Arch> inverse_scale;
-    simd::f32<Arch> qmin;
-    simd::f32<Arch> qmax;
-    const grid& g;
+struct lane_grid {
+    using batch = simd::f32<Arch>;
+    /// What all vectors have in common.
+    struct shared {
+        batch qmin;
+        batch qmax;
+        const grid& g;
+        PO2Q_INLINE explicit shared(const grid& codes) : qmin(codes.qmin), qmax(codes.qmax), g(codes) {}
+    };
+    batch scale;  ///< 2^e of each lane
+    batch inverse_scale;
 
-    PO2Q_INLINE grid_rounder(int exponent, const grid& codes)
-        : scale(exp2_float(exponent)),
-          inverse_scale(exp2_float(-exponent)),
-          qmin(codes.qmin),
-          qmax(codes.qmax),
-          g(codes) {}
-    PO2Q_INLINE simd::f32<Arch> operator()(const simd::f32<Arch>& x, std::size_t i) const {
-        return on_grid<Arch, Mode>(x, scale, inverse_scale, qmin, qmax, g, i);
+    lane_grid() = default;
+    PO2Q_INLINE lane_grid(const batch& scales, const grid&)
+        : scale(scales), inverse_scale(inverse_power<Arch>(scales)) {}
+    PO2Q_INLINE batch operator()(const batch& x, const shared& s, std::size_t i) const {
+        return on_grid<Arch, Mode>(x, scale, inverse_scale, s.qmin, s.qmax, s.g, i);
     }
 };
 
 #if defined(__AVX512F__)
 template <class Arch>
 requires is_at_least<arch::avx512bw, Arch>
-struct grid_rounder<Arch, rounding::half_up> {
+struct lane_grid<Arch, rounding::half_up> {
+    using batch = simd::f32<Arch>;
+    struct shared {
+        __m512 one;
+        PO2Q_INLINE explicit shared(const grid&) : one(simd::half_up_grid::one()) {}
+    };
+    batch scale;
     simd::half_up_grid snap;
 
-    PO2Q_INLINE grid_rounder(int exponent, const grid& codes) : snap(exponent, codes.qmin, codes.qmax) {}
-    PO2Q_INLINE simd::f32<Arch> operator()(const simd::f32<Arch>& x, std::size_t) const {
-        return simd::f32<Arch>(snap(x));
-    }
+    lane_grid() = default;
+    PO2Q_INLINE lane_grid(const batch& scales, const grid& g) : scale(scales), snap(scales, g.qmin, g.qmax) {}
+    PO2Q_INLINE batch operator()(const batch& x, const shared& s, std::size_t) const { return batch(snap(x, s.one)); }
 };
 #endif
+
+/// y of a vector for one exponent.
+template <class Arch, rounding Mode>
+struct grid_rounder {
+    lane_grid<Arch, Mode> at;
+    typename lane_grid<Arch, Mode>::shared shared;
+
+    PO2Q_INLINE grid_rounder(int exponent, const grid& g) : at(simd::f32<Arch>(exp2_float(exponent)), g), shared(g) {}
+    PO2Q_INLINE simd::f32<Arch> operator()(const simd::f32<Arch>& x, std::size_t i) const { return at(x, shared, i); }
+};
 
 /// What a pass leaves besides y, and how it stores y. Nothing of it shares memory with in and out.
 struct forward_extras {
@@ -84,15 +101,16 @@ struct forward_extras {
     int mask_bit = 0;              ///< 0..7; the bits below it in mask[0] are kept, those behind the last become 0
     float_interval pass{};         ///< in units of codes: where the gradient passes, …
     bool pass_by_code = false;     ///< … but where a stochastic code, not held inside the format, tells itself
-    bool stream = false;           ///< y past the caches, where one exponent holds for long enough
+    bool stream = false;           ///< y past the caches, in runs that are long enough
 
     PO2Q_INLINE bool any() const { return codes != nullptr || mask != nullptr; }
     /// Those of the elements from i on, where those before have been written.
     PO2Q_INLINE forward_extras from(std::size_t i) const {
         forward_extras e = *this;
         if (codes != nullptr) e.codes = static_cast<char*>(codes) + i * code_bytes;
-        if (mask != nullptr) e.mask = mask + i / 8;
-        e.mask_bit = static_cast<int>(i % 8);
+        const std::size_t bit = static_cast<std::size_t>(mask_bit) + i;
+        if (mask != nullptr) e.mask = mask + bit / 8;
+        e.mask_bit = static_cast<int>(bit % 8);
         return e;
     }
 };
@@ -154,6 +172,9 @@ struct extras_writer {
     }
 };
 
+/// Elements of a run that is worth streaming: below, waiting for the streams costs more than they save.
+inline constexpr std::size_t least_stream = 1024;
+
 /// One exponent for all elements.
 template <class Arch, rounding Mode>
 void fake_quantize(const float* in, float* out, std::size_t n, int exponent, const grid& g,
@@ -188,7 +209,6 @@ void fake_quantize(const float* in, float* out, std::size_t n, int exponent, con
         }
     };
     const auto store = [](float* p, const batch& y) PO2Q_INLINE_LAMBDA { y.store_unaligned(p); };
-    constexpr std::size_t least_stream = 1024;  // below, waiting for the streams costs more than they save
     if (extras.stream && n >= least_stream) {
         // Streams want aligned vectors: first the elements in front of them.
         const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(float) % lanes;
@@ -211,22 +231,36 @@ template <class Arch, rounding Mode>
 void fake_quantize_channels(const float* in, float* out, std::size_t n, const int* exponents, std::size_t channels,
                             std::size_t first_channel, const grid& g, const forward_extras& extras = {}) {
     using batch = simd::f32<Arch>;
-    const batch qmin(g.qmin);
-    const batch qmax(g.qmax);
+    using lanes = lane_grid<Arch, Mode>;
+    // Streams want aligned vectors: first the elements in front of them.
+    const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(float) % batch::size;
+    if (extras.stream && off != 0 && n >= least_stream) {
+        const std::size_t head = batch::size - off;
+        forward_extras stored = extras;
+        stored.stream = false;
+        fake_quantize_channels<Arch, Mode>(in, out, head, exponents, channels, first_channel, g, stored);
+        fake_quantize_channels<Arch, Mode>(in + head, out + head, n - head, exponents, channels,
+                                           (first_channel + head) % channels,
+                                           {g.qmin, g.qmax, g.seed, g.first_index + head}, extras.from(head));
+        return;
+    }
+    const bool stream = extras.stream && n >= least_stream;
+    const typename lanes::shared shared(g);
     extras_writer<Arch, Mode> leave(extras, g);
     const bool any = extras.any();
-    const auto body = [&](std::size_t i, const simd::i32<Arch>& e, std::size_t count) PO2Q_INLINE_LAMBDA {
-        const batch scale = exp2_lanes<Arch>(e);
-        const batch inverse_scale = exp2_lanes<Arch>(simd::i32<Arch>(0) - e);
+    const auto lanes_of = [&](const simd::i32<Arch>& e) PO2Q_INLINE_LAMBDA { return lanes(exp2_lanes<Arch>(e), g); };
+    const auto body = [&](std::size_t i, const lanes& at, std::size_t count) PO2Q_INLINE_LAMBDA {
         const bool whole = count == batch::size;
         const batch x[1] = {whole ? batch::load_unaligned(in + i) : simd::load_first<Arch>(in + i, count)};
-        const batch y[1] = {on_grid<Arch, Mode>(x[0], scale, inverse_scale, qmin, qmax, g, i)};
-        if (any) leave(x, y, scale, inverse_scale, i, count);
-        if (whole) y[0].store_unaligned(out + i);
-        else simd::store_first<Arch>(out + i, y[0], count);
+        const batch y[1] = {at(x[0], shared, i)};
+        if (any) leave(x, y, at.scale, inverse_power<Arch>(at.scale), i, count);
+        if (!whole) simd::store_first<Arch>(out + i, y[0], count);
+        else if (stream) simd::stream_store<Arch>(out + i, y[0]);
+        else y[0].store_unaligned(out + i);
     };
-    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, body);
+    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body);
     leave.finish();
+    if (stream) simd::stream_fence<Arch>();
 }
 
 }  // namespace po2quant::kernels

@@ -52,8 +52,7 @@ void pass_gradient_channels(const float* x, const float* dy, float* dx, std::siz
     using batch = simd::f32<Arch>;
     const batch low(pass.low);
     const batch high(pass.high);
-    const auto body = [&](std::size_t i, const simd::i32<Arch>& e, std::size_t count) PO2Q_INLINE_LAMBDA {
-        const batch scale = exp2_lanes<Arch>(e);
+    const auto body = [&](std::size_t i, const batch& scale, std::size_t count) PO2Q_INLINE_LAMBDA {
         const bool whole = count == batch::size;
         const batch v = whole ? batch::load_unaligned(x + i) : simd::load_first<Arch>(x + i, count);
         const batch gradient = whole ? batch::load_unaligned(dy + i) : simd::load_first<Arch>(dy + i, count);
@@ -61,7 +60,8 @@ void pass_gradient_channels(const float* x, const float* dy, float* dx, std::siz
         if (whole) y.store_unaligned(dx + i);
         else simd::store_first<Arch>(dx + i, y, count);
     };
-    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, body);
+    const auto scales = [](const simd::i32<Arch>& e) PO2Q_INLINE_LAMBDA { return exp2_lanes<Arch>(e); };
+    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, scales, body);
 }
 
 /// clip_code under stochastic rounding: the gradient passes where the code rounded with the forward pass's bits is

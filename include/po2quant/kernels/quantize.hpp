@@ -8,7 +8,7 @@
 
 namespace po2quant::kernels {
 
-/// One exponent (stride 0) or one per element (stride 1, as for_each_channel_vector hands them on).
+/// The codes of up to a vector of elements, the first of them element i of the call.
 template <class Arch, rounding Mode, class Code>
 PO2Q_INLINE void quantize_vector(const float* in, Code* out, std::size_t count, const simd::f32<Arch>& inverse_scale,
                                  const grid& g, std::size_t i) {
@@ -38,10 +38,13 @@ void quantize(const float* in, Code* out, std::size_t n, int exponent, const gri
 template <class Arch, rounding Mode, class Code>
 void quantize_channels(const float* in, Code* out, std::size_t n, const int* exponents, std::size_t channels,
                        std::size_t first_channel, const grid& g) {
-    const auto body = [&](std::size_t i, const simd::i32<Arch>& e, std::size_t count) PO2Q_INLINE_LAMBDA {
-        quantize_vector<Arch, Mode>(in + i, out + i, count, exp2_lanes<Arch>(simd::i32<Arch>(0) - e), g, i);
+    using batch = simd::f32<Arch>;
+    const auto inverses = [](const simd::i32<Arch>& e)
+                              PO2Q_INLINE_LAMBDA { return exp2_lanes<Arch>(simd::i32<Arch>(0) - e); };
+    const auto body = [&](std::size_t i, const batch& inverse_scale, std::size_t count) PO2Q_INLINE_LAMBDA {
+        quantize_vector<Arch, Mode>(in + i, out + i, count, inverse_scale, g, i);
     };
-    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, body);
+    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, inverses, body);
 }
 
 template <class Arch, class Code>
@@ -67,9 +70,11 @@ void dequantize(const Code* in, float* out, std::size_t n, int exponent) {
 template <class Arch, class Code>
 void dequantize_channels(const Code* in, float* out, std::size_t n, const int* exponents, std::size_t channels,
                          std::size_t first_channel) {
-    const auto body = [&](std::size_t i, const simd::i32<Arch>& e, std::size_t count)
-                          PO2Q_INLINE_LAMBDA { dequantize_vector<Arch>(in + i, out + i, count, exp2_lanes<Arch>(e)); };
-    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, body);
+    using batch = simd::f32<Arch>;
+    const auto body = [&](std::size_t i, const batch& scale, std::size_t count)
+                          PO2Q_INLINE_LAMBDA { dequantize_vector<Arch>(in + i, out + i, count, scale); };
+    const auto scales = [](const simd::i32<Arch>& e) PO2Q_INLINE_LAMBDA { return exp2_lanes<Arch>(e); };
+    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, scales, body);
 }
 
 }  // namespace po2quant::kernels

@@ -17,22 +17,25 @@ namespace po2quant::simd {
 struct half_up_grid {
     __m512 low;
     __m512 high;
-    __m512 one;
     __m512 up;
     __m512 down;
 
-    PO2Q_INLINE half_up_grid(int exponent, float qmin, float qmax) {
-        const float scale = exp2_float(exponent);
-        low = _mm512_set1_ps(qmin * scale);
-        high = _mm512_set1_ps(qmax * scale);
-        up = _mm512_set1_ps((0x1.8p22F + 0.5F) * scale);
-        down = _mm512_set1_ps(0x1.8p22F * scale);
-        // Sums are written as 1·a + b: the same rounding, on ports that min and max leave free (Zen 4: 2.5 instead of
-        // 4 cycles per vector). The compiler must not see that it is 1.
-        one = _mm512_set1_ps(1.0F);
-        asm("" : "+v"(one));
+    half_up_grid() = default;
+    /// 2^e of each lane.
+    PO2Q_INLINE half_up_grid(__m512 scale, float qmin, float qmax)
+        : low(_mm512_mul_ps(_mm512_set1_ps(qmin), scale)),
+          high(_mm512_mul_ps(_mm512_set1_ps(qmax), scale)),
+          up(_mm512_mul_ps(_mm512_set1_ps(0x1.8p22F + 0.5F), scale)),
+          down(_mm512_mul_ps(_mm512_set1_ps(0x1.8p22F), scale)) {}
+
+    /// Sums are written as 1·a + b: the same rounding, on ports that min and max leave free (Zen 4: 2.5 instead of
+    /// 4 cycles per vector). This is the 1; the compiler must not see it.
+    static PO2Q_INLINE __m512 one() {
+        __m512 v = _mm512_set1_ps(1.0F);
+        asm("" : "+v"(v));
+        return v;
     }
-    PO2Q_INLINE __m512 operator()(__m512 x) const {
+    PO2Q_INLINE __m512 operator()(__m512 x, __m512 one) const {
         const __m512 held = clamp_register(x, low, high);
         const __m512 t = _mm512_fmadd_round_ps(held, one, up, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
         const __m512i even = _mm512_and_si512(_mm512_castps_si512(t), _mm512_set1_epi32(~1));

@@ -149,7 +149,8 @@ void fake_quantize(std::span<const float> input, std::span<float> output, const 
 }
 
 /// The same with one exponent per channel; see channel_quantizer for the layouts. `seen` and `exponents` are of the
-/// whole tensor. Only runs of 1024 elements of a channel and more are written past the caches.
+/// whole tensor. Where channels are not innermost, only runs of 1024 elements of a channel and more are written past
+/// the caches.
 template <class Arch = default_arch, executor Executor = serial_executor>
 void fake_quantize(std::span<const float> input, std::span<float> output, const channel_quantizer& q,
                    const forward_outputs& besides, const Executor& run = {}) {
