@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""fake_quantize and its gradient beside TensorFlow's fake_quant_with_min_max_vars, value by value.
+
+    pip install tensorflow-cpu
+    cmake --build --preset release --target fake_quantize_values
+    python tests/oracles/tensorflow_fake_quantize.py build/release/tests/fake_quantize_values [--values N] [--seed S]
+
+TensorFlow works in units of codes above qmin, in float32:
+
+    y = floor((clamp(x, min, max) - min) / s + 1/2) * s + min        s = (max - min) / (2^bits - 1)
+
+With min = qmin * 2^e and max = qmax * 2^e its scale s is 2^e and its zero point is exact, so both mean the same rounding.
+But x - min and the 1/2 round to float32, which can lift a value just below a tie onto it. po2quant rounds x / 2^e itself.
+
+For each format and exponent this checks that
+  - po2quant gives clamp(floor(x / 2^e + 1/2), qmin, qmax) * 2^e, computed in float64 where nothing rounds;
+  - TensorFlow gives the formula above in float32, so that each value it has otherwise is explained by those roundings;
+  - the gradients agree: both pass it where min <= x <= max; but TensorFlow takes subnormal floats for 0, so it passes
+    the gradient of negative ones where min is 0.
+It prints how many differ and how many of them these reasons explain, and exits with 1 if something else does.
+"""
+import argparse
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import tensorflow as tf  # noqa: E402
+
+# bits, signed, narrow range
+FORMATS = {
+    "int8": (8, True, False),
+    "int8 narrow": (8, True, True),
+    "uint8": (8, False, False),
+    "int4": (4, True, False),
+    "int2": (2, True, False),
+    "int16": (16, True, False),
+}
+EXPONENTS = (-9, -4, 0, 3)
+
+
+def codes_of(bits, signed, narrow):
+    if not signed:
+        return 0, 2**bits - 1
+    qmax = 2 ** (bits - 1) - 1
+    return (-qmax if narrow else -qmax - 1), qmax
+
+
+def inputs(count, qmin, qmax, exponent, random):
+    """Values inside and outside the range, neighbours of ties, any bits, and the special ones."""
+    scale = np.float32(2.0**exponent)
+    width = max(-qmin, qmax) * 1.25
+    inside = random.uniform(-width, width, count // 2).astype(np.float32) * scale
+    ties = (random.integers(qmin - 2, qmax + 2, count // 4) + 0.5).astype(np.float32) * scale
+    ties = (ties.view(np.int32) + random.integers(-3, 4, ties.size).astype(np.int32)).view(np.float32)
+    bits = random.integers(0, 2**32, count - inside.size - ties.size, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4e38, -3.4e38], np.float32)
+    return np.concatenate([inside, ties, bits, special])
+
+
+def ours(program, x, fmt, exponent):
+    arguments = [str(int(a)) for a in (*fmt, exponent)]
+    out = subprocess.run([program, *arguments], input=x.tobytes(), stdout=subprocess.PIPE, check=True).stdout
+    values = np.frombuffer(out, np.float32)
+    return values[: x.size], values[x.size :]
+
+
+def theirs(x, fmt, qmin, qmax, exponent):
+    bits, _, narrow = fmt
+    low, high = float(qmin * 2.0**exponent), float(qmax * 2.0**exponent)
+    v = tf.Variable(x)
+    with tf.GradientTape() as tape:
+        y = tf.quantization.fake_quant_with_min_max_vars(v, low, high, num_bits=bits, narrow_range=narrow)
+    return y.numpy(), tape.gradient(y, v).numpy()
+
+
+def exact(x, qmin, qmax, exponent):
+    v = np.clip(x.astype(np.float64) * 2.0**-exponent, -(2.0**20), 2.0**20)
+    return (np.clip(np.floor(v + 0.5), qmin, qmax) * 2.0**exponent).astype(np.float32)
+
+
+def formula(x, qmin, qmax, exponent):
+    scale, low, high = np.float32(2.0**exponent), np.float32(qmin * 2.0**exponent), np.float32(qmax * 2.0**exponent)
+    shifted = np.clip(x, low, high) - low
+    return np.floor(shifted * np.float32(2.0**-exponent) + np.float32(0.5)) * scale + low
+
+
+def differ(a, b):
+    """Where values differ; NaN equals NaN."""
+    return (a != b) & ~(np.isnan(a) & np.isnan(b))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", help="the built fake_quantize_values")
+    parser.add_argument("--values", type=int, default=10**7, help="per format and exponent (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    random = np.random.default_rng(options.seed)
+    unexplained = 0
+    print(f"TensorFlow {tf.__version__}, {options.values} values a row, seed {options.seed}\n")
+    print("| format | e | values differ | explained | gradients differ | explained | not as specified |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for name, fmt in FORMATS.items():
+        qmin, qmax = codes_of(*fmt)
+        for exponent in EXPONENTS:
+            x = inputs(options.values, qmin, qmax, exponent, random)
+            y, dx = ours(options.program, x, fmt, exponent)
+            y_tf, dx_tf = theirs(x, fmt, qmin, qmax, exponent)
+            with np.errstate(invalid="ignore"):
+                wrong = differ(y, exact(x, qmin, qmax, exponent))
+                apart = differ(y, y_tf)
+                explained = apart & ~differ(y_tf, formula(x, qmin, qmax, exponent))
+                gradients = differ(dx, dx_tf)
+                subnormal = gradients & (np.abs(x) < np.finfo(np.float32).tiny) & (x < 0) & (qmin == 0)
+            unexplained += int(wrong.sum() + (apart & ~explained).sum() + (gradients & ~subnormal).sum())
+            counts = (apart, explained, gradients, subnormal, wrong)
+            print(f"| {name} | {exponent} | {' | '.join(str(c.sum()) for c in counts)} |", flush=True)
+    print(f"\n{unexplained} not explained")
+    return 1 if unexplained else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
