@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""fake_quantize and its gradients beside PyTorch.
+
+    pip install torch numpy
+    cmake --build --preset release --target fake_quantize_values
+    python tests/oracles/pytorch_gradients.py build/release/tests/fake_quantize_values [--values N] [--seed S]
+
+Values, and gradients of x: torch.fake_quantize_per_tensor_affine with scale 2^e and zero point 0 rounds half to even and
+passes the gradient where the rounded code is inside the range, which is rounding::half_even with ste::clip_code. Equal
+bit for bit, but where PyTorch converts a float to int64 that does not hold it: NaN, ±∞, and x / 2^e of 2^63 and more.
+
+Gradients of thresholds: autograd in float64 of the papers' formulas,
+    TQT  y = clamp(round(x / s), qmin, qmax) * s,   s = 2^ceil(log2 t) / 2^(bits − 1), ceil and round straight through
+    LSQ  y = clamp(round(x / s), qmin, qmax) * s,   gradient of s times 1 / √(N · qmax)
+beside tqt_gradient(S, e) and lsq_gradient(S, N, format). Sums are added in other orders and LSQ's and TQT's terms are
+products of other factors, so they are compared to within 1e-12 of the sum of the terms' magnitudes.
+Exits with 1 if something differs that is not named here.
+"""
+import argparse
+import math
+import sys
+
+import numpy as np
+import torch
+
+from values import EXPONENTS, FORMATS, codes_of, differ, fake_quantize, inputs
+
+
+def theirs(x, dy, fmt, exponent):
+    qmin, qmax = codes_of(fmt)
+    v = torch.from_numpy(x).requires_grad_()
+    y = torch.fake_quantize_per_tensor_affine(v, 2.0**exponent, 0, qmin, qmax)
+    y.backward(torch.from_numpy(dy))
+    return y.detach().numpy(), v.grad.numpy()
+
+
+def straight_through(v, rounded):
+    return v + (rounded - v).detach()
+
+
+def quantized(x, scale, qmin, qmax):
+    v = x / scale
+    return torch.clamp(straight_through(v, torch.round(v)), qmin, qmax) * scale
+
+
+def threshold_gradients(x, dy, fmt, exponent):
+    """d loss / d log2 t by TQT and d loss / d s by LSQ, loss = Σ dy · y; and Σ |terms| of the latter."""
+    bits, signed, _ = fmt
+    qmin, qmax = codes_of(fmt)
+    x, dy = torch.from_numpy(x.astype(np.float64)), torch.from_numpy(dy.astype(np.float64))
+    # Inside the interval of thresholds that have this exponent.
+    log2_t = torch.tensor(exponent + bits - (1 if signed else 0) - 0.3, dtype=torch.float64, requires_grad=True)
+    power = straight_through(log2_t, torch.ceil(log2_t))
+    y = quantized(x, 2.0 ** (power - (bits - 1 if signed else bits)), qmin, qmax)
+    (dy * y).sum().backward()
+
+    scale = torch.tensor(2.0**exponent, dtype=torch.float64, requires_grad=True)
+    (dy * quantized(x, scale, qmin, qmax)).sum().backward()
+    lsq = scale.grad.item() / math.sqrt(x.numel() * qmax)
+
+    v = x / 2.0**exponent
+    term = torch.where((torch.round(v) >= qmin) & (torch.round(v) <= qmax), torch.round(v) - v,
+                       torch.clamp(torch.round(v), qmin, qmax))
+    return log2_t.grad.item(), lsq, (dy * term).abs().sum().item()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", help="the built fake_quantize_values")
+    parser.add_argument("--values", type=int, default=10**7, help="per format and exponent (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    random = np.random.default_rng(options.seed)
+    wrong = 0
+    print(f"PyTorch {torch.__version__}, {options.values} values a row, seed {options.seed}\n")
+    print("| format | e | values differ | beyond int64 | dx differ | beyond int64 | TQT, relative | LSQ, relative |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for name, fmt in FORMATS.items():
+        _, qmax = codes_of(fmt)
+        for exponent in EXPONENTS:
+            x = inputs(options.values, fmt, exponent, random)
+            dy = random.standard_normal(x.size).astype(np.float32)
+            y, dx, _ = fake_quantize(options.program, x, dy, fmt, exponent, "half_even", "clip_code")
+            y_torch, dx_torch = theirs(x, dy, fmt, exponent)
+            beyond = ~(np.abs(x.astype(np.float64)) * 2.0**-exponent < 2.0**63)
+            values, gradients = differ(y, y_torch), differ(dx, dx_torch)
+
+            # Sums of real values: none of them near a tie, where a hair's breadth of float64 could change a code.
+            x = x[np.abs(x) < 4 * 2.0**exponent * qmax]
+            v = x.astype(np.float64) * 2.0**-exponent
+            x = x[np.abs(v - np.floor(v) - 0.5) > 1e-4]
+            dy = random.standard_normal(x.size).astype(np.float32)
+            _, _, total = fake_quantize(options.program, x, dy, fmt, exponent, "half_even", "clip_code")
+            tqt, lsq, magnitude = threshold_gradients(x, dy, fmt, exponent)
+            tqt_apart = abs(tqt / (2.0**exponent * math.log(2)) - total) / magnitude
+            lsq_apart = abs(lsq * math.sqrt(x.size * qmax) - total) / magnitude
+            wrong += int((values & ~beyond).sum() + (gradients & ~beyond).sum())
+            wrong += int(not tqt_apart < 1e-12) + int(not lsq_apart < 1e-12)
+            print(f"| {name} | {exponent} | {values.sum()} | {(values & beyond).sum()} | {gradients.sum()} | "
+                  f"{(gradients & beyond).sum()} | {tqt_apart:.1e} | {lsq_apart:.1e} |", flush=True)
+    print(f"\n{wrong} not explained")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
