@@ -40,7 +40,10 @@ def straight_through(v, rounded):
 
 def quantized(x, scale, qmin, qmax):
     v = x / scale
-    return torch.clamp(straight_through(v, torch.round(v)), qmin, qmax) * scale
+    code = straight_through(v, torch.round(v))
+    # torch.clamp lets no gradient pass at the ends; the papers count codes of qmin and qmax as inside.
+    code = torch.where(code < qmin, float(qmin), torch.where(code > qmax, float(qmax), code))
+    return code * scale
 
 
 def threshold_gradients(x, dy, fmt, exponent):
@@ -82,7 +85,8 @@ def main():
             dy = random.standard_normal(x.size).astype(np.float32)
             y, dx, _ = fake_quantize(options.program, x, dy, fmt, exponent, "half_even", "clip_code")
             y_torch, dx_torch = theirs(x, dy, fmt, exponent)
-            beyond = ~(np.abs(x.astype(np.float64)) * 2.0**-exponent < 2.0**63)
+            with np.errstate(invalid="ignore"):
+                beyond = ~(np.abs(x.astype(np.float64)) * 2.0**-exponent < 2.0**63)
             values, gradients = differ(y, y_torch), differ(dx, dx_torch)
 
             # Sums of real values: none of them near a tie, where a hair's breadth of float64 could change a code.
