@@ -16,14 +16,13 @@ beside tqt_gradient(S, e) and lsq_gradient(S, N, format). Sums are added in othe
 products of other factors, so they are compared to within 1e-12 of the sum of the terms' magnitudes.
 Exits with 1 if something differs that is not named here.
 """
-import argparse
 import math
 import sys
 
 import numpy as np
 import torch
 
-from values import EXPONENTS, FORMATS, codes_of, differ, fake_quantize, inputs
+from values import codes_of, differ, fake_quantize, options_of, print_row, rows, verdict
 
 
 def theirs(x, dy, fmt, exponent):
@@ -68,42 +67,32 @@ def threshold_gradients(x, dy, fmt, exponent):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", help="the built fake_quantize_values")
-    parser.add_argument("--values", type=int, default=10**7, help="per format and exponent (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    random = np.random.default_rng(options.seed)
-    wrong = 0
-    print(f"PyTorch {torch.__version__}, {options.values} values a row, seed {options.seed}\n")
-    print("| format | e | values differ | beyond int64 | dx differ | beyond int64 | TQT, relative | LSQ, relative |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|")
-    for name, fmt in FORMATS.items():
+    options = options_of(__doc__)
+    unexplained = 0
+    columns = ("values differ", "beyond int64", "dx differ", "beyond int64", "TQT, relative", "LSQ, relative")
+    for name, fmt, exponent, x, random in rows(options, f"PyTorch {torch.__version__}", columns):
         _, qmax = codes_of(fmt)
-        for exponent in EXPONENTS:
-            x = inputs(options.values, fmt, exponent, random)
-            dy = random.standard_normal(x.size).astype(np.float32)
-            y, dx, _ = fake_quantize(options.program, x, dy, fmt, exponent, "half_even", "clip_code")
-            y_torch, dx_torch = theirs(x, dy, fmt, exponent)
-            with np.errstate(invalid="ignore"):
-                beyond = ~(np.abs(x.astype(np.float64)) * 2.0**-exponent < 2.0**63)
-            values, gradients = differ(y, y_torch), differ(dx, dx_torch)
+        dy = random.standard_normal(x.size).astype(np.float32)
+        y, dx, _ = fake_quantize(options.program, x, dy, fmt, exponent, "half_even", "clip_code")
+        y_torch, dx_torch = theirs(x, dy, fmt, exponent)
+        with np.errstate(invalid="ignore"):
+            beyond = ~(np.abs(x.astype(np.float64)) * 2.0**-exponent < 2.0**63)
+        values, gradients = differ(y, y_torch), differ(dx, dx_torch)
+        unexplained += int(((values | gradients) & ~beyond).sum())
 
-            # Sums of real values: none of them near a tie, where a hair's breadth of float64 could change a code.
-            x = x[np.abs(x) < 4 * 2.0**exponent * qmax]
-            v = x.astype(np.float64) * 2.0**-exponent
-            x = x[np.abs(v - np.floor(v) - 0.5) > 1e-4]
-            dy = random.standard_normal(x.size).astype(np.float32)
-            _, _, total = fake_quantize(options.program, x, dy, fmt, exponent, "half_even", "clip_code")
-            tqt, lsq, magnitude = threshold_gradients(x, dy, fmt, exponent)
-            tqt_apart = abs(tqt / (2.0**exponent * math.log(2)) - total) / magnitude
-            lsq_apart = abs(lsq * math.sqrt(x.size * qmax) - total) / magnitude
-            wrong += int((values & ~beyond).sum() + (gradients & ~beyond).sum())
-            wrong += int(not tqt_apart < 1e-12) + int(not lsq_apart < 1e-12)
-            print(f"| {name} | {exponent} | {values.sum()} | {(values & beyond).sum()} | {gradients.sum()} | "
-                  f"{(gradients & beyond).sum()} | {tqt_apart:.1e} | {lsq_apart:.1e} |", flush=True)
-    print(f"\n{wrong} not explained")
-    return 1 if wrong else 0
+        # Sums of real values: none of them near a tie, where a hair's breadth of float64 could change a code.
+        x = x[np.abs(x) < 4 * 2.0**exponent * qmax]
+        v = x.astype(np.float64) * 2.0**-exponent
+        x = x[np.abs(v - np.floor(v) - 0.5) > 1e-4]
+        dy = random.standard_normal(x.size).astype(np.float32)
+        _, _, total = fake_quantize(options.program, x, dy, fmt, exponent, "half_even", "clip_code")
+        tqt, lsq, magnitude = threshold_gradients(x, dy, fmt, exponent)
+        apart = [abs(tqt / (2.0**exponent * math.log(2)) - total) / magnitude,
+                 abs(lsq * math.sqrt(x.size * qmax) - total) / magnitude]
+        unexplained += sum(not a < 1e-12 for a in apart)
+        counts = (values, values & beyond, gradients, gradients & beyond)
+        print_row(name, exponent, [c.sum() for c in counts] + [f"{a:.1e}" for a in apart])
+    return verdict(unexplained)
 
 
 if __name__ == "__main__":

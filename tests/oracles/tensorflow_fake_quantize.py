@@ -19,7 +19,6 @@ For each format and exponent this checks that
     the gradient of negative ones where min is 0.
 It prints how many differ and how many of them these reasons explain, and exits with 1 if something else does.
 """
-import argparse
 import os
 import sys
 
@@ -28,7 +27,7 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf  # noqa: E402
 
-from values import EXPONENTS, FORMATS, codes_of, differ, fake_quantize, inputs  # noqa: E402
+from values import codes_of, differ, fake_quantize, options_of, print_row, rows, verdict  # noqa: E402
 
 
 def theirs(x, fmt, qmin, qmax, exponent):
@@ -52,33 +51,22 @@ def formula(x, qmin, qmax, exponent):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", help="the built fake_quantize_values")
-    parser.add_argument("--values", type=int, default=10**7, help="per format and exponent (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    random = np.random.default_rng(options.seed)
+    options = options_of(__doc__)
     unexplained = 0
-    print(f"TensorFlow {tf.__version__}, {options.values} values a row, seed {options.seed}\n")
-    print("| format | e | values differ | explained | gradients differ | explained | not as specified |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
-    for name, fmt in FORMATS.items():
+    columns = ("values differ", "explained", "gradients differ", "explained", "not as specified")
+    for name, fmt, exponent, x, _ in rows(options, f"TensorFlow {tf.__version__}", columns):
         qmin, qmax = codes_of(fmt)
-        for exponent in EXPONENTS:
-            x = inputs(options.values, fmt, exponent, random)
-            y, dx, _ = fake_quantize(options.program, x, np.ones_like(x), fmt, exponent, "half_up", "clip_range")
-            y_tf, dx_tf = theirs(x, fmt, qmin, qmax, exponent)
-            with np.errstate(invalid="ignore"):
-                wrong = differ(y, exact(x, qmin, qmax, exponent))
-                apart = differ(y, y_tf)
-                explained = apart & ~differ(y_tf, formula(x, qmin, qmax, exponent))
-                gradients = differ(dx, dx_tf)
-                subnormal = gradients & (np.abs(x) < np.finfo(np.float32).tiny) & (x < 0) & (qmin == 0)
-            unexplained += int(wrong.sum() + (apart & ~explained).sum() + (gradients & ~subnormal).sum())
-            counts = (apart, explained, gradients, subnormal, wrong)
-            print(f"| {name} | {exponent} | {' | '.join(str(c.sum()) for c in counts)} |", flush=True)
-    print(f"\n{unexplained} not explained")
-    return 1 if unexplained else 0
+        y, dx, _ = fake_quantize(options.program, x, np.ones_like(x), fmt, exponent, "half_up", "clip_range")
+        y_tf, dx_tf = theirs(x, fmt, qmin, qmax, exponent)
+        with np.errstate(invalid="ignore"):
+            wrong = differ(y, exact(x, qmin, qmax, exponent))
+            apart = differ(y, y_tf)
+            explained = apart & ~differ(y_tf, formula(x, qmin, qmax, exponent))
+            gradients = differ(dx, dx_tf)
+            subnormal = gradients & (np.abs(x) < np.finfo(np.float32).tiny) & (x < 0) & (qmin == 0)
+        unexplained += int(wrong.sum() + (apart & ~explained).sum() + (gradients & ~subnormal).sum())
+        print_row(name, exponent, [c.sum() for c in (apart, explained, gradients, subnormal, wrong)])
+    return verdict(unexplained)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Inputs for the oracles, and what po2quant makes of them."""
+import argparse
 import subprocess
 
 import numpy as np
@@ -13,6 +14,37 @@ FORMATS = {
     "int16": (16, True, False),
 }
 EXPONENTS = (-9, -4, 0, 3)
+
+
+def options_of(description):
+    """The command line that the oracles have in common."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", help="the built fake_quantize_values")
+    parser.add_argument("--values", type=int, default=10**7, help="per format and exponent (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def rows(options, system, columns):
+    """Prints the head of a table and yields, for each of its rows, the format's name, the format, the exponent, the
+    inputs, and the source of random numbers."""
+    random = np.random.default_rng(options.seed)
+    print(f"{system}, {options.values} values a row, seed {options.seed}\n")
+    print(f"| format | e | {' | '.join(columns)} |")
+    print("|---|--:|" + "--:|" * len(columns))
+    for name, fmt in FORMATS.items():
+        for exponent in EXPONENTS:
+            yield name, fmt, exponent, inputs(options.values, fmt, exponent, random), random
+
+
+def print_row(name, exponent, cells):
+    print(f"| {name} | {exponent} | {' | '.join(str(c) for c in cells)} |", flush=True)
+
+
+def verdict(unexplained):
+    """The exit status."""
+    print(f"\n{unexplained} not explained")
+    return 1 if unexplained else 0
 
 
 def codes_of(fmt):
