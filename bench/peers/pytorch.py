@@ -9,28 +9,33 @@
 
 Codes -128..127, scales 2^e, zero point 0, rounded half to even. What a row times:
 
-    per tensor         fake_quantize_per_tensor_affine, forward and backward as in training: out = op(x);
-                       out.backward(g). Ours: fake_quantize with the mask, fake_quantize_backward with it
-      forward          the op alone, without autograd (it makes its mask of a byte an element all the same)
-      backward         the backward op alone, without autograd
-    channels outermost, innermost
-                       fake_quantize_per_channel_affine, 64 channels, axis 0 of [64, n / 64] and axis 1 of [n / 64, 64]
-    range before       fused_moving_avg_obs_fake_quant, which quantizes with the range that holds this step. Ours:
-                       ema_range.observe, then as above
-    range beside       the same op. Ours: the range taken in fake_quantize's pass, for the next step's exponent
-    composed           v = x / s, then (v + (round(v) - v).detach()).clamp(qmin, qmax) * s. Ours: as `per tensor`
+    per tensor             fake_quantize_per_tensor_affine, forward and backward as in training: out = op(x);
+                           out.backward(g). Ours: fake_quantize with the mask, fake_quantize_backward with it
+    per tensor, autograd   the same op. Ours as users may bind it: a torch.autograd.Function that has PyTorch allocate
+    per tensor, forward    the op alone, without autograd (its mask of a byte an element is made all the same)
+    per tensor, backward   the backward op alone, without autograd
+    channels outermost     fake_quantize_per_channel_affine, axis 0 of [64, n / 64]; forward and backward, as all below
+    channels innermost     the same, axis 1 of [n / 64, 64]
+    range before           fused_moving_avg_obs_fake_quant, which quantizes with an average that holds this step's
+                           range. Ours: ema_range.observe, then as `per tensor`
+    range beside           the same op. Ours: fake_quantize takes the range in its pass, for the next step's exponent
+    composed               v = x / s, then (v + (round(v) - v).detach()).clamp(qmin, qmax) * s. Ours: as `per tensor`
 
-Memory: ours writes where it is told to, so its outputs are allocated once. PyTorch's ops allocate their outputs, and x.grad
-is given up before each step as by zero_grad(); that is part of what a user of them pays and is timed. What malloc maps
-for each call, the kernel fills with zeros page by page: at 16M floats, 64 MB a tensor, that is a good part of the time.
-An allocator that keeps its memory instead, in the environment before Python starts:
+Memory: ours writes where it is told to, so its outputs are allocated once. PyTorch's ops allocate theirs, and x.grad is
+given up before each step as by zero_grad(): its users pay for that, and it is timed. Where malloc maps memory for each
+call, as it does for 64 MB, the kernel fills it with zeros, page by page; at 16M floats that is a good part of the time.
+An allocator that keeps its memory instead, set before Python starts:
 
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 python bench/peers/pytorch.py ...
 
-Every round runs both in turn, in a new order, each first once untimed; medians of the rounds. Both use the same OpenMP:
-import torch loads its own, and the library takes what is loaded. Rounds in which copying a tensor took 1.15 of its
-median count for neither. Results are compared before anything is timed; exits with 1 if something differs, but for
-`composed`'s gradients where the code is qmin or qmax: torch.clamp lets none pass there.
+Threads: both use the same OpenMP, as the library takes the one that came with torch. Its threads spin for milliseconds
+where they wait for each other, so two that have to share a core wait for whole time slices: on a machine with other
+work set OMP_WAIT_POLICY=passive.
+
+Every round runs both, in a new order, each once untimed and then timed; figures are medians of the rounds. Rounds in
+which copying a tensor took more than 1.15 of its median count for neither. Results are compared before anything is
+timed; exits with 1 if something differs, but for gradients of `composed` where the code is qmin or qmax: torch.clamp
+lets none pass there.
 """
 import argparse
 import ctypes
@@ -75,7 +80,7 @@ def load(path):
 
 
 class Tensors:
-    """One step's tensors, the same for both: x with ties, cut at both ends, with extremes of +-(127 / 16 + 1)."""
+    """One step's tensors, the same for both: x with ties, cut at both ends, with extremes of ±(127 / 16 + 1)."""
 
     def __init__(self, size, threads, seed):
         source = torch.Generator().manual_seed(seed)
@@ -108,6 +113,30 @@ def per_tensor(ours, t):
         ours.backward(t.address)
 
     return own, trained(lambda x: torch.fake_quantize_per_tensor_affine(x, 2.0**EXPONENT, 0, QMIN, QMAX), t.x, t.g)
+
+
+class FakeQuantize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, ours, threads):
+        y = torch.empty_like(x)
+        mask = torch.empty((x.numel() + 7) // 8, dtype=torch.uint8)
+        step = Step(x.numel(), threads, x.data_ptr(), None, y.data_ptr(), None, mask.data_ptr())
+        ours.forward(ctypes.byref(step), EXPONENT)
+        ctx.save_for_backward(mask)
+        ctx.ours, ctx.threads = ours, threads
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        mask, = ctx.saved_tensors
+        dx = torch.empty_like(g)
+        step = Step(g.numel(), ctx.threads, None, g.data_ptr(), None, dx.data_ptr(), mask.data_ptr())
+        ctx.ours.backward(ctypes.byref(step))
+        return dx, None, None
+
+
+def in_autograd(ours, t):
+    return trained(lambda x: FakeQuantize.apply(x, ours, t.step.threads), t.x, t.g), per_tensor(ours, t)[1]
 
 
 def forward(ours, t):
@@ -146,8 +175,8 @@ def per_channel(axis):
 
 
 class Average:
-    """A moving average of ranges in both engines, after a first step with extremes of +-(127 / 16 - 1): the step of `t`
-    brings it to +-127 / 16, which gives both the scale 1 / 16."""
+    """A moving average of ranges in both engines, after a step with extremes of ±(127 / 16 - 1): that of `t` brings it
+    to ±127 / 16, which gives both the scale 1 / 16."""
 
     def __init__(self, ours, t):
         self.library, self.range = ours, ours.new_range(1 - AVERAGING)
@@ -197,8 +226,9 @@ def composed(ours, t):
 
 ROWS = {
     "per tensor": per_tensor,
-    "forward": forward,
-    "backward": backward,
+    "per tensor, autograd": in_autograd,
+    "per tensor, forward": forward,
+    "per tensor, backward": backward,
     "channels outermost": per_channel(0),
     "channels innermost": per_channel(1),
     "range before": observed("observe_and_forward"),
@@ -215,15 +245,16 @@ def spread(times):
     return (quantile(times, 0.75) - quantile(times, 0.25)) / quantile(times, 0.5)
 
 
-def differing(t, results, name):
-    """Values and gradients that differ, and those that may."""
-    y, dx = results
-    count = 0 if y is None else int((y.detach().view(-1) != t.y).sum())
-    if dx is None:
-        return count, 0
-    apart = dx.view(-1) != t.dx
-    ends = apart & ((t.y == QMIN * 2.0**EXPONENT) | (t.y == QMAX * 2.0**EXPONENT)) if name == "composed" else torch.zeros_like(apart)
-    return count + int((apart & ~ends).sum()), int(ends.sum())
+def differing(own, other, name):
+    """How many values and gradients differ, and how many gradients do that may."""
+    def apart(mine, theirs):
+        return torch.zeros(1, dtype=torch.bool) if theirs is None else mine.detach() != theirs.detach().view(-1)
+
+    values, gradients = map(apart, own, other)
+    if name != "composed":
+        return int(values.sum() + gradients.sum()), 0
+    at_ends = gradients & ((own[0] == QMIN * 2.0**EXPONENT) | (own[0] == QMAX * 2.0**EXPONENT))
+    return int(values.sum() + (gradients & ~at_ends).sum()), int(at_ends.sum())
 
 
 def time_calls(f, calls):
@@ -237,8 +268,7 @@ def measure(ours, name, size, threads, options, order):
     torch.set_num_threads(threads)
     t = Tensors(size, threads, options.seed)
     own, other, *state = ROWS[name](ours, t)
-    own()
-    differ, ends = differing(t, other(), name)
+    differ, ends = differing(own() or (t.y, t.dx), other(), name)
     differ += sum(s.compare() for s in state)
     engines = {"po2quant": own, "PyTorch": other}
     calls = {engine: max(1, int(5e-3 / time_calls(f, 2))) for engine, f in engines.items()}
@@ -273,11 +303,11 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     ours, order = load(options.library), random.Random(options.seed)
-    environment = [f"{v}={os.environ[v]}" for v in sorted(os.environ) if v.startswith(("MALLOC_", "THP_MEM_"))]
-    print(f"PyTorch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()}), po2quant ({ours.arch().decode()}), "
-          f"{options.rounds} rounds, seed {options.seed}{''.join(', ' + e for e in environment)}")
+    given = [f", {v}={os.environ[v]}" for v in sorted(os.environ) if v.startswith(("MALLOC_", "OMP_", "THP_MEM_"))]
+    print(f"PyTorch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()}), po2quant "
+          f"({ours.arch().decode()}), {options.rounds} rounds, seed {options.seed}{''.join(given)}")
     print("po2quant, PyTorch, PyTorch / po2quant\n")
-    heads = [f"{size >> 10}K, {n}, us" if size < 1 << 20 else f"{size >> 20}M, {n}, ms" for size, n in SETTINGS]
+    heads = [f"{size >> 10}K, {n}, µs" if size < 1 << 20 else f"{size >> 20}M, {n}, ms" for size, n in SETTINGS]
     print(f"| row, floats, threads | {' | '.join(heads)} | spread up to |\n|---|" + "--:|" * (len(heads) + 1))
     results = []
     for name in filter(lambda row: re.search(options.filter, row), ROWS):
@@ -288,9 +318,8 @@ def main():
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=1)
-    differ = sum(r["differing"] for r in results)
-    print(f"\n{sum(r['discarded_rounds'] for r in results)} rounds discarded; {differ} values and gradients differ, and "
-          f"{sum(r['ends_differing'] for r in results)} gradients at the ends of `composed`")
+    discarded, differ, ends = (sum(r[c] for r in results) for c in ("discarded_rounds", "differing", "ends_differing"))
+    print(f"\n{discarded} rounds discarded; {differ} values and gradients differ, {ends} gradients at the ends of `composed`")
     return 1 if differ else 0
 
 
