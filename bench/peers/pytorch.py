@@ -52,6 +52,7 @@ EXPONENT, QMIN, QMAX = -4, -128, 127
 CHANNELS = 64
 AVERAGING = 0.5  # a step's weight in the moving average: sums of few bits, so that both are exact
 SETTINGS = [(size, threads) for size in (1 << 18, 1 << 24) for threads in (1, 2)]
+BATCH = 1e-3  # seconds: a small part of a time slice, so that other work seldom falls into one
 
 
 class Step(ctypes.Structure):
@@ -271,10 +272,11 @@ def measure(ours, name, size, threads, options, order):
     differ, ends = differing(own() or (t.y, t.dx), other(), name)
     differ += sum(s.compare() for s in state)
     engines = {"po2quant": own, "PyTorch": other}
-    calls = {engine: max(1, int(5e-3 / time_calls(f, 2))) for engine, f in engines.items()}
+    calls = {engine: max(1, int(BATCH / time_calls(f, 2))) for engine, f in engines.items()}
     times = {engine: [] for engine in engines}
     copies = []
-    for _ in range(options.rounds):
+    rounds = options.rounds * (4 if size < 1 << 20 else 1)
+    for _ in range(rounds):
         copies.append(time_calls(lambda: t.y.copy_(t.x), calls["po2quant"]))
         for engine in order.sample(list(engines), len(engines)):
             engines[engine]()
@@ -286,7 +288,7 @@ def measure(ours, name, size, threads, options, order):
             **{f"{engine}_us": median * 1e6 for engine, median in medians.items()},
             **{f"{engine}_spread": spread(of) for engine, of in times.items()},
             "copy_us": quantile(copies, 0.5) * 1e6, "ratio": medians["PyTorch"] / medians["po2quant"],
-            "discarded_rounds": options.rounds - len(kept), "differing": differ, "ends_differing": ends}
+            "discarded_rounds": rounds - len(kept), "differing": differ, "ends_differing": ends}
 
 
 def cell(r):
@@ -299,7 +301,7 @@ def main():
     parser.add_argument("library", help="the built po2quant_training_passes")
     parser.add_argument("--json", help="a file for the figures")
     parser.add_argument("--filter", default="", help="a regular expression that rows must match")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help="of large tensors; small ones have 4 times as many")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     ours, order = load(options.library), random.Random(options.seed)
