@@ -14,9 +14,10 @@ std::size_t size_of(const layer_shape& s, std::int64_t images) {
 
 }  // namespace
 
-std::span<float> float_graph::input(std::int64_t images) {
-    images_ = images;
-    input_.resize(static_cast<std::size_t>(images * net_.layers.front().shape.input.elements()));
+std::span<float> float_graph::input(std::int64_t batch) {
+    batch_ = batch;
+    images_ = group().share(batch).count;
+    input_.resize(static_cast<std::size_t>(images_ * net_.layers.front().shape.input.elements()));
     return input_;
 }
 
@@ -81,8 +82,8 @@ void float_graph::normalize(layer& l, tensors& t) const {
         return;
     }
     std::vector<float> sums(2 * outputs);
-    add_slots(t.partial, slot_count(images_), sums);
-    const float count = static_cast<float>(t.sums.size() / outputs);
+    add_slots(t.partial, slot_count(images_), group(), sums);
+    const float count = static_cast<float>(size_of(l.shape, batch_) / outputs);
     t.mean.resize(outputs);
     t.inverse.resize(outputs);
     // A plain mean over the first 50 steps, then a moving average.
@@ -118,7 +119,7 @@ void float_graph::backward(std::span<const float> logits_gradient) {
                                  i > 0 || s.kind != op::conv2d ? dx.data() + first * in : nullptr,
                                  t.partial.data() + static_cast<std::size_t>(slot) * weights);
         });
-        add_slots(t.partial, slot_count(images_), l.weights.gradient);
+        add_slots(t.partial, slot_count(images_), group(), l.weights.gradient);
     }
 }
 
@@ -152,11 +153,11 @@ void float_graph::normalize_backward(layer& l, tensors& t) const {
         });
     });
     std::vector<float> sums(2 * outputs);
-    add_slots(t.partial, slot_count(images_), sums);
+    add_slots(t.partial, slot_count(images_), group(), sums);
     std::copy_n(sums.begin(), outputs, l.bias.gradient.begin());
     if (!l.normalized()) return;
     // dsums = scale * (d − mean(d) − x̂ · mean(d · x̂)), x̂ = (sums − mean) * inverse, as d * scale + sums * p + q.
-    const float count = static_cast<float>(t.sums.size() / outputs);
+    const float count = static_cast<float>(size_of(l.shape, batch_) / outputs);
     std::vector<float> p(outputs);
     std::vector<float> q(outputs);
     for (std::size_t c = 0; c < outputs; ++c) {

@@ -6,9 +6,10 @@ namespace quickstart {
 
 class float_graph final : public training_graph {
 public:
-    explicit float_graph(network& net) : net_(net), layers_(net.layers.size()) {}
+    explicit float_graph(network& net, const process_group& group = one_process)
+        : training_graph(group), net_(net), layers_(net.layers.size()) {}
 
-    std::span<float> input(std::int64_t images) override;
+    std::span<float> input(std::int64_t batch) override;
     std::span<const float> forward() override;
     void backward(std::span<const float> logits_gradient) override;
 
@@ -21,14 +22,15 @@ private:
         std::vector<float> shift;
         std::vector<float> mean;
         std::vector<float> inverse;  ///< 1 / deviation of this batch
-        std::vector<float> partial;  ///< per slot, added up in order
+        std::vector<float> partial;  ///< one row per slot
     };
 
     void normalize(layer& l, tensors& t) const;
     void normalize_backward(layer& l, tensors& t) const;
 
     network& net_;
-    std::int64_t images_ = 0;
+    std::int64_t batch_ = 0;   ///< images of all processes
+    std::int64_t images_ = 0;  ///< of this one
     std::int64_t steps_ = 0;
     std::vector<float> input_;
     std::vector<float> input_gradient_;

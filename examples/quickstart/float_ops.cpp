@@ -226,12 +226,17 @@ void backward(const layer_shape& s, std::int64_t images, const float* x, const f
     }
 }
 
-void add_slots(std::span<const float> rows, std::int64_t slots, std::span<float> sum) {
-    std::fill(sum.begin(), sum.end(), 0.0F);
-    for (std::int64_t slot = 0; slot < slots; ++slot) {
-        const float* row = rows.data() + static_cast<std::size_t>(slot) * sum.size();
-        for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += row[i];
+void add_slots(std::span<float> rows, std::int64_t slots, const process_group& group, std::span<float> sum) {
+    const auto row = [&](std::int64_t slot) { return rows.data() + static_cast<std::size_t>(slot) * sum.size(); };
+    for (std::int64_t width = 1; width < slots; width *= 2) {
+        for (std::int64_t slot = 0; slot + width < slots; slot += 2 * width) {
+            float* to = row(slot);
+            const float* from = row(slot + width);
+            for (std::size_t i = 0; i < sum.size(); ++i) to[i] += from[i];
+        }
     }
+    std::copy_n(rows.begin(), sum.size(), sum.begin());
+    group.all_reduce(sum);
 }
 
 }  // namespace quickstart

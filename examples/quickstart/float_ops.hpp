@@ -8,11 +8,10 @@
 
 #include <po2quant/tensor/convolution.hpp>
 
+#include "process_group.hpp"
 #include "thread_pool.hpp"
 
 namespace quickstart {
-
-namespace pq = po2quant;
 
 enum class op { conv2d, depthwise_conv2d, average_pool, fully_connected };
 
@@ -44,8 +43,8 @@ void forward(const layer_shape& shape, std::int64_t images, const float* x, cons
 void backward(const layer_shape& shape, std::int64_t images, const float* x, const float* w, const float* dy, float* dx,
               float* dw);
 
-/// Cuts a batch into slots by its size alone, never by the number of threads, so that sums over slots have the same
-/// bits on every machine; calls f(slot, first image, images).
+/// Cuts images into slots by their number alone, never by that of threads, so that sums over slots have the same bits
+/// on every machine; calls f(slot, first image, images).
 inline constexpr std::int64_t slot_images = 8;
 
 constexpr std::int64_t slot_count(std::int64_t images) { return (images + slot_images - 1) / slot_images; }
@@ -58,7 +57,10 @@ void for_each_slot(std::int64_t images, F&& f) {
     });
 }
 
-/// Adds up `slots` rows, in order; `sum` is overwritten.
-void add_slots(std::span<const float> rows, std::int64_t slots, std::span<float> sum);
+/// Adds up one row per slot over the whole batch; `sum` and `rows` are overwritten.
+///
+/// The sum is one binary tree over the batch's slots, ((0 + 1) + (2 + 3)) + …; a process that holds 2^k of them
+/// computes one of its branches, so that the bits depend on the batch alone and not on the number of processes.
+void add_slots(std::span<float> rows, std::int64_t slots, const process_group& group, std::span<float> sum);
 
 }  // namespace quickstart

@@ -53,14 +53,21 @@ network make_network(std::uint64_t seed);
 /// The same function without batch norm, for inference: w·gamma/deviation and bias − gamma·mean/deviation.
 network fold_batch_norm(const network& trained);
 
-/// What trains: fill input(images), then forward, then backward with the gradient of forward's result.
+/// What trains: fill input(batch), then forward, then backward with the gradient of forward's result. All three hold
+/// this process's share of the batch; what is summed or observed over images is that of the whole batch.
 class training_graph {
 public:
+    explicit training_graph(const process_group& group) : group_(group) {}
     virtual ~training_graph() = default;
-    virtual std::span<float> input(std::int64_t images) = 0;
+
+    const process_group& group() const { return group_; }
+    virtual std::span<float> input(std::int64_t batch) = 0;
     virtual std::span<const float> forward() = 0;
     /// Overwrites the gradients of all parameters.
     virtual void backward(std::span<const float> logits_gradient) = 0;
+
+private:
+    const process_group& group_;
 };
 
 }  // namespace quickstart

@@ -27,8 +27,8 @@ constexpr int finest_weight_exponent = -14;
 
 }  // namespace
 
-quantized_graph::quantized_graph(network& net, std::uint64_t calibration_steps)
-    : net_(net), layers_(net.layers.size()) {
+quantized_graph::quantized_graph(network& net, std::uint64_t calibration_steps, const process_group& group)
+    : training_graph(group), net_(net), layers_(net.layers.size()) {
     for (tensors& t : layers_) t.grids.range.delay = calibration_steps;
 }
 
@@ -36,9 +36,9 @@ void quantized_graph::freeze() {
     for (tensors& t : layers_) t.grids.range.frozen = true;
 }
 
-std::span<float> quantized_graph::input(std::int64_t images) {
-    images_ = images;
-    input_.resize(static_cast<std::size_t>(images * net_.layers.front().shape.input.elements()));
+std::span<float> quantized_graph::input(std::int64_t batch) {
+    images_ = group().share(batch).count;
+    input_.resize(static_cast<std::size_t>(images_ * net_.layers.front().shape.input.elements()));
     return input_;
 }
 
@@ -65,7 +65,8 @@ void quantized_graph::quantize_parameters(const layer& l, tensors& t) const {
     pq::fake_quantize(l.bias.value, t.bias, bias_quantizer(g));
 }
 
-/// Observes the outputs, picks their exponent, rounds them.
+/// Observes the outputs, picks their exponent, rounds them. The exponent comes from a range that this step's outputs
+/// are part of, so processes merge their ranges here, layer by layer, before anything is rounded.
 void quantized_graph::quantize_outputs(const layer& l, tensors& t) const {
     layer_grids& g = t.grids;
     t.output.resize(t.clamped.size());
@@ -73,7 +74,11 @@ void quantized_graph::quantize_outputs(const layer& l, tensors& t) const {
         // The integer pool's 16-bit form: means in 1/256 of the input's grid.
         pq::fake_quantize(t.clamped, t.clamped, {.format = pq::int16, .exponent = g.input_exponent - 8}, threads);
     const bool quantizing = g.range.quantizing();
-    if (tracking_) g.range.observe(t.clamped, threads);
+    if (tracking_ && !g.range.frozen) {
+        pq::range seen = pq::observe(t.clamped, threads);
+        group().all_reduce(seen);
+        g.range.update(seen);
+    }
     if (quantizing && l.shape.kind != op::fully_connected) {
         g.output_exponent = g.range.exponent(pq::int8);
         pq::fake_quantize(t.clamped, t.output, output_quantizer(g), threads);
@@ -163,8 +168,8 @@ void quantized_graph::backward(std::span<const float> logits_gradient) {
         });
         if (!l.learns()) continue;
         const std::span partial(t.partial);
-        add_slots(partial.first(static_cast<std::size_t>(slots) * weights), slots, l.weights.gradient);
-        add_slots(partial.subspan(static_cast<std::size_t>(slots) * weights), slots, l.bias.gradient);
+        add_slots(partial.first(static_cast<std::size_t>(slots) * weights), slots, group(), l.weights.gradient);
+        add_slots(partial.subspan(static_cast<std::size_t>(slots) * weights), slots, group(), l.bias.gradient);
         if (!quantized) continue;
         // Straight through the rounding of weights and bias.
         pq::fake_quantize_backward(l.weights.value, l.weights.gradient, l.weights.gradient, weight_quantizer(t.grids));

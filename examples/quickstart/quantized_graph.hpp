@@ -23,9 +23,9 @@ class quantized_graph final : public training_graph {
 public:
     /// `net` without batch norm. Ranges are watched for `calibration_steps` forward passes; from then on all is
     /// quantized.
-    quantized_graph(network& net, std::uint64_t calibration_steps);
+    quantized_graph(network& net, std::uint64_t calibration_steps, const process_group& group = one_process);
 
-    std::span<float> input(std::int64_t images) override;
+    std::span<float> input(std::int64_t batch) override;
     std::span<const float> forward() override;
     void backward(std::span<const float> logits_gradient) override;
 

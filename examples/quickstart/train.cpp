@@ -11,15 +11,19 @@
 namespace quickstart {
 namespace {
 
-/// Softmax and cross entropy: the loss, how many are right, and the gradient of the mean loss.
+/// Of a batch or several.
 struct verdict {
     double loss = 0;
-    std::int64_t right = 0;
+    double right = 0;
 };
 
-verdict judge(std::span<const float> logits, std::span<const std::uint8_t> labels, std::span<float> gradient) {
-    verdict all;
-    const float share = 1.0F / static_cast<float>(labels.size());
+/// Softmax and cross entropy: the loss, how many are right, and the gradient of the mean loss. Logits, labels and
+/// gradient are those of this process's share of the batch.
+verdict judge(std::span<const float> logits, std::span<const std::uint8_t> labels, std::int64_t batch,
+              const process_group& group, std::span<float> gradient) {
+    const std::int64_t slots = slot_count(static_cast<std::int64_t>(labels.size()));
+    std::vector<float> partial(static_cast<std::size_t>(slots) * 2);
+    const float share = 1.0F / static_cast<float>(batch);
     for (std::size_t n = 0; n < labels.size(); ++n) {
         const float* z = logits.data() + n * class_count;
         float* d = gradient.data() + n * class_count;
@@ -28,10 +32,13 @@ verdict judge(std::span<const float> logits, std::span<const std::uint8_t> label
         for (int c = 0; c < class_count; ++c) sum += d[c] = std::exp(z[c] - *top);
         for (int c = 0; c < class_count; ++c) d[c] *= share / sum;
         d[labels[n]] -= share;
-        all.loss += std::log(sum) + *top - z[labels[n]];
-        all.right += top - z == labels[n];
+        float* of_slot = partial.data() + n / slot_images * 2;
+        of_slot[0] += std::log(sum) + *top - z[labels[n]];
+        of_slot[1] += top - z == labels[n] ? 1.0F : 0.0F;
     }
-    return all;
+    float sums[2];
+    add_slots(partial, slots, group, sums);
+    return {static_cast<double>(sums[0]), static_cast<double>(sums[1])};
 }
 
 /// Adam with the usual constants.
@@ -66,14 +73,17 @@ public:
         next_ = order_.size();
     }
 
-    void fill(std::span<float> pixels, std::span<std::uint8_t> labels) {
-        for (std::size_t n = 0; n < labels.size(); ++n) {
+    /// Draws a batch and fills in the share `mine` of it.
+    void fill(std::int64_t batch, image_range mine, std::span<float> pixels, std::span<std::uint8_t> labels) {
+        for (std::int64_t n = 0; n < batch; ++n) {
             if (next_ == order_.size()) shuffle();
             const std::int64_t i = order_[next_++];
-            labels[n] = images_.labels[static_cast<std::size_t>(i)];
             const bool mirrored = flip_ && (random_.bits() & 1) != 0;
+            const std::int64_t at = n - mine.first;
+            if (at < 0 || at >= mine.count) continue;
+            labels[static_cast<std::size_t>(at)] = images_.labels[static_cast<std::size_t>(i)];
             const std::uint8_t* from = images_.image(i);
-            float* to = pixels.data() + n * image_pixels;
+            float* to = pixels.data() + at * image_pixels;
             for (int y = 0; y < image_side; ++y)
                 for (int x = 0; x < image_side; ++x)
                     to[y * image_side + x] =
@@ -108,7 +118,8 @@ training_result train(training_graph& graph, network& net, const labelled_images
     constexpr int points = 12;  // of the curve
     shuffled_images source(images, options);
     adam optimizer;
-    std::vector<std::uint8_t> labels(static_cast<std::size_t>(options.batch));
+    const image_range mine = graph.group().share(options.batch);
+    std::vector<std::uint8_t> labels(static_cast<std::size_t>(mine.count));
     std::vector<float> gradient(labels.size() * class_count);
     training_result result;
     const stopwatch watch;
@@ -120,16 +131,16 @@ training_result train(training_graph& graph, network& net, const labelled_images
         const bool last = done >= 1.0;
         if (point_images > 0 && (last || done * points >= static_cast<double>(result.curve.size() + 1))) {
             const auto count = static_cast<double>(point_images);
-            result.curve.push_back({watch.seconds(), since_point.loss / count,
-                                    100 * static_cast<double>(since_point.right) / count, evaluate()});
+            result.curve.push_back(
+                {watch.seconds(), since_point.loss / count, 100 * since_point.right / count, evaluate()});
             since_point = {};
             point_images = 0;
         }
         if (last) break;
 
         before_step(done);
-        source.fill(graph.input(options.batch), labels);
-        const verdict v = judge(graph.forward(), labels, gradient);
+        source.fill(options.batch, mine, graph.input(options.batch), labels);
+        const verdict v = judge(graph.forward(), labels, options.batch, graph.group(), gradient);
         graph.backward(gradient);
         // A short rise, then a cosine down to 0.
         const double rise = std::min(1.0, static_cast<double>(result.steps + 1) / 100.0);
