@@ -53,10 +53,20 @@ double accuracy(training_graph& graph, const labelled_images& images, std::int64
     std::int64_t right = 0;
     for (std::int64_t i = 0; i < count; i += evaluation_batch) {
         const std::int64_t size = std::min(evaluation_batch, count - i);
-        load_images(images, i, graph.input(size));
-        right += count_right(graph.forward(), images.labels.data() + i);
+        const std::int64_t first = i + graph.group().share(size).first;
+        load_images(images, first, graph.input(size));
+        right += count_right(graph.forward(), images.labels.data() + first);
     }
-    return 100.0 * static_cast<double>(right) / static_cast<double>(count);
+    auto all = static_cast<float>(right);  // exact: data sets have fewer than 2^24 images
+    graph.group().all_reduce(std::span(&all, 1));
+    return 100.0 * static_cast<double>(all) / static_cast<double>(count);
+}
+
+double accuracy(quantized_graph& graph, const labelled_images& images, std::int64_t count) {
+    graph.set_tracking(false);
+    const double result = accuracy(static_cast<training_graph&>(graph), images, count);
+    graph.set_tracking(true);
+    return result;
 }
 
 std::int64_t comparison::compared() const {

@@ -6,8 +6,10 @@ namespace quickstart {
 
 inline constexpr std::int64_t evaluation_batch = 100;
 
-/// Percent of the first `count` images that a float graph gets right.
+/// Percent of the first `count` images that a float graph gets right; its processes share them.
 double accuracy(training_graph& graph, const labelled_images& images, std::int64_t count);
+/// The same, and the ranges are not changed by it.
+double accuracy(quantized_graph& graph, const labelled_images& images, std::int64_t count);
 
 /// One tensor, over the whole test set.
 struct tensor_comparison {
