@@ -18,7 +18,8 @@ struct image_range {
 class process_group {
 public:
     virtual ~process_group() = default;
-    /// Which images of a batch are this process's.
+    /// Which images of a batch are this process's: whole slots of it (float_ops.hpp), since matrix products of another
+    /// size round otherwise.
     virtual image_range share(std::int64_t batch) const { return {0, batch}; }
     /// Sums over this process's images become sums over the batch, with the same bits in every process.
     virtual void all_reduce(std::span<float> /*sums*/) const {}

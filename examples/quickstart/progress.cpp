@@ -6,11 +6,11 @@
 
 namespace quickstart {
 
-progress_line::progress_line() : terminal_(isatty(STDOUT_FILENO) != 0) {}
+progress_line::progress_line(bool shown) : shown_(shown), terminal_(isatty(STDOUT_FILENO) != 0) {}
 
 void progress_line::show(const std::string& phase, double fraction, const std::string& text) {
     const int tenth = static_cast<int>(fraction * 10);
-    if (terminal_ ? seconds() - shown_at_ < 0.1 : tenth == shown_tenth_) return;
+    if (!shown_ || (terminal_ ? seconds() - shown_at_ < 0.1 : tenth == shown_tenth_)) return;
     shown_at_ = seconds();
     shown_tenth_ = tenth;
     char left[32] = "";
@@ -22,6 +22,7 @@ void progress_line::show(const std::string& phase, double fraction, const std::s
 }
 
 void progress_line::finish(const std::string& phase, const std::string& text) {
+    if (!shown_) return;
     std::printf("%s%-28s %s\n", terminal_ ? "\r\033[K" : "", phase.c_str(), text.c_str());
     std::fflush(stdout);
     shown_at_ = -1;

@@ -17,7 +17,8 @@ private:
 /// On a terminal one line that is written over; in a file a line for every tenth of the run.
 class progress_line {
 public:
-    progress_line();
+    /// One that is not shown writes nothing.
+    explicit progress_line(bool shown = true);
 
     /// `fraction` of the whole run that is done; `text` says how the phase goes.
     void show(const std::string& phase, double fraction, const std::string& text);
@@ -27,6 +28,7 @@ public:
 
 private:
     stopwatch watch_;
+    bool shown_;
     bool terminal_;
     double shown_at_ = -1;
     int shown_tenth_ = -1;

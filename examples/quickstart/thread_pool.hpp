@@ -72,8 +72,9 @@ private:
     static inline thread_local bool inside_ = false;
 };
 
-inline thread_pool& pool() {
-    static thread_pool all(std::thread::hardware_concurrency());
+/// The threads of this process; the first call says how many.
+inline thread_pool& pool(unsigned threads = std::thread::hardware_concurrency()) {
+    static thread_pool all(threads);
     return all;
 }
 
