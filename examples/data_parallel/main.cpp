@@ -42,7 +42,8 @@ void check_ranks(int ranks) {
 int run(const arguments& a, const mpi_group& group) {
     check_ranks(group.size());
     const unsigned cores = std::thread::hardware_concurrency();
-    const std::size_t threads_here = pool(std::max(1U, cores / static_cast<unsigned>(group.neighbours()))).threads();
+    const unsigned threads_each = std::max(1U, cores / static_cast<unsigned>(group.neighbours()));
+    pool(threads_each);
     progress_line progress(false);  // ranks write to mpiexec, not to a terminal
     const dataset data = load_data(a);
 
@@ -64,7 +65,7 @@ int run(const arguments& a, const mpi_group& group) {
     std::printf("%5s  %7s  %9s  %6s  %8s  %7s  %-16s  %-16s\n", "ranks", "threads", "steps", "loss", "accuracy",
                 "ms/step", "trackers", "weights");
     const std::string steps = std::to_string(a.training.steps) + "+" + std::to_string(result.steps);
-    std::printf("%5d  %7zu  %9s  %6.4f  %6.2f %%  %7.1f  %016llx  %016llx\n", group.size(), threads_here, steps.c_str(),
+    std::printf("%5d  %7u  %9s  %6.4f  %6.2f %%  %7.1f  %016llx  %016llx\n", group.size(), threads_each, steps.c_str(),
                 scores[0], scores[1], 1000 * result.seconds / static_cast<double>(result.steps),
                 static_cast<unsigned long long>(digest(trackers)), static_cast<unsigned long long>(digest(weights)));
     if (same) return 0;
@@ -75,13 +76,19 @@ int run(const arguments& a, const mpi_group& group) {
 }  // namespace
 
 int main(int count, char** given) {
+    arguments a;
+    try {
+        a = read_arguments(count, given, help,
+                           {.out = "out/data_parallel", .training = {.steps = 400, .curve_images = 0}});
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "data_parallel: %s\n", e.what());
+        return 2;
+    }
     const mpi_group group;
     try {
-        return run(read_arguments(count, given, help,
-                                  {.out = "out/data_parallel", .training = {.steps = 400, .curve_images = 0}}),
-                   group);
+        return run(a, group);
     } catch (const std::exception& e) {
         std::fprintf(stderr, "data_parallel, rank %d: %s\n", group.rank(), e.what());
-        group.abort(2);
+        group.abort(2);  // the others may be waiting for this rank
     }
 }

@@ -31,7 +31,7 @@ public:
 
     /// Whether all ranks hold the same bytes; every rank must hold as many.
     bool agree(std::span<const std::byte> bytes) const;
-    /// Ends all ranks: the way out for one rank that others wait for.
+    /// Ends all ranks.
     [[noreturn]] void abort(int status) const;
 
 private:
