@@ -14,7 +14,7 @@ inline constexpr std::int64_t training_batch = 128;
 struct training_options {
     std::string phase;
     double seconds = 60;     ///< of wall clock; the learning rate falls to 0 on a cosine over them
-    std::int64_t steps = 0;  ///< unless 0: that many steps, whatever the time: the same result every time
+    std::int64_t steps = 0;  ///< unless 0: that many, whatever the time: the same every time; several processes need it
     std::int64_t batch = training_batch;
     float learning_rate = 2e-3F;
     bool flip = true;  ///< mirror images left to right at random
