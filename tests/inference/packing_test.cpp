@@ -20,6 +20,7 @@ void check_conv2d_packing(random_source& random, int codes, int registers) {
     table.i8.operands = {codes, registers, sizeof(Weight), 0, random.integer(0, 1) ? 2 : 4};
     const int max_vectors = table.i8.operands.max_vectors;
     table.channel_of = &channel_of;
+    table.pack = kernels::pack_functions_of<default_arch>;
     std::vector<std::int8_t> weights(static_cast<std::size_t>(s.weights()));
     fill(weights, random);
     const auto packed = pack_conv2d_weights(s, in_layout(layout, s.window.kernel, s.group_inputs(), s.outputs, weights),
@@ -126,6 +127,7 @@ TEST_CASE("depthwise weights are packed as documented") {
         const depthwise_conv2d_shape s = random_depthwise_shape(random);
         const auto layout = static_cast<weight_layout>(random.integer(0, 2));
         kernels::depthwise_table table{};
+        table.pack = kernels::pack_functions_of<default_arch>;
         table.widths = static_cast<int>(random.integer(1, 3));
         for (int w = 0; w < table.widths; ++w) {
             auto& entry = table.entry[w];

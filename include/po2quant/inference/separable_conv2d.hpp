@@ -29,15 +29,15 @@ public:
                                       second.input.channels),
                          detail::text("depthwise's output, ", between.batch, "x", between.height, "x", between.width,
                                       "x", between.channels));
-        if (depthwise_.plan_.output_exponent != pointwise_.plan_.input_exponent)
-            detail::fail(function, "pointwise's input_exponent", std::to_string(pointwise_.plan_.input_exponent),
-                         detail::text("depthwise's output_exponent, ", depthwise_.plan_.output_exponent));
-        const integer_format input = pointwise_.plan_.input_format;
-        if (!input.contains(depthwise_.plan_.range.low) || !input.contains(depthwise_.plan_.range.high))
+        if (depthwise_.requantize_.output_exponent != pointwise_.requantize_.input_exponent)
+            detail::fail(function, "pointwise's input_exponent", std::to_string(pointwise_.requantize_.input_exponent),
+                         detail::text("depthwise's output_exponent, ", depthwise_.requantize_.output_exponent));
+        const integer_format input = pointwise_.requantize_.input_format;
+        if (!input.contains(depthwise_.requantize_.range.low) || !input.contains(depthwise_.requantize_.range.high))
             detail::fail(function, "pointwise's input_format",
                          detail::text(input.is_signed ? "signed " : "unsigned ", input.bits, " bits"),
-                         detail::text("one that holds depthwise's codes, ", depthwise_.plan_.range.low, "..",
-                                      depthwise_.plan_.range.high));
+                         detail::text("one that holds depthwise's codes, ", depthwise_.requantize_.range.low, "..",
+                                      depthwise_.requantize_.range.high));
         detail::check_range(function, "depthwise's output channels", between.channels, 1, strip_bytes - 2 * margin);
         cut(between);
     }
@@ -73,7 +73,7 @@ private:
             return (length + count - 1) / count;
         };
         const std::int64_t column = between.channels;
-        rows_ = parts(depthwise_.rows_, std::max<std::int64_t>(1, strip_bytes / (column + 2 * margin)));
+        rows_ = parts(depthwise_.plan_.rows(), std::max<std::int64_t>(1, strip_bytes / (column + 2 * margin)));
         std::int64_t fit = strip_bytes / (rows_ * column);
         if (fit < between.width) fit = std::max<std::int64_t>(1, (strip_bytes / rows_ - 2 * margin) / column);
         columns_ = parts(between.width, fit);
@@ -103,16 +103,15 @@ private:
     void run_apart(const std::int8_t* input, std::int8_t* output, const detail::fused_addition* add,
                    const Executor& executor) const {
         alignas(64) std::int8_t strip[strip_bytes];
-        executor.parallel_for(depthwise_.tasks(), [&](std::int64_t task) {
-            depthwise_.run_task(input, strip, depthwise_.plan_.kind, task);
-        });
+        const detail::depthwise_operation first = depthwise_.operation(depthwise_.requantize_.kind);
+        executor.parallel_for(depthwise_.plan_.tasks(),
+                              [&](std::int64_t task) { depthwise_.plan_.run_task(first, input, strip, task); });
         const nhwc between = depthwise_.output();
-        const std::vector<conv2d_block>& blocks = pointwise_.packed_.blocks;
+        const std::vector<conv2d_block>& blocks = pointwise_.plan_.packing().blocks;
         const std::int64_t pixels = between.height * between.width;
         pointwise_.prepare_pixels(strip, pixels * between.channels);
-        if (add != nullptr && pointwise_.add_grid_.rows != 0) {
-            for (const conv2d_block& block : blocks)
-                pointwise_.run_pixels(strip, 0, output, 0, 1, pixels, block, pointwise_.add_now(block, add));
+        if (add != nullptr && pointwise_.whole_pixels()) {
+            for (const conv2d_block& block : blocks) pointwise_.run_pixels(strip, 0, output, 0, 1, pixels, block, add);
             return;
         }
         executor.parallel_for(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t task) {
@@ -129,13 +128,13 @@ private:
         // Whole rows follow each other; parts of rows have margins.
         const std::int64_t offset = columns == between.width ? 0 : margin;
         const std::int64_t row = columns * between.channels + 2 * offset;
-        depthwise_.run_part(image, strip + offset, row, y, rows, x, x + columns);
+        depthwise_.plan_.run_part(depthwise_.operation(depthwise_.requantize_.kind), image, strip + offset, row, y,
+                                  rows, x, x + columns);
         pointwise_.prepare_pixels(strip + offset, rows * row - 2 * offset);
         const std::int64_t outputs = pointwise_.shape().outputs;
         std::int8_t* const out = output + ((n * between.height + y) * between.width + x) * outputs;
-        for (const conv2d_block& block : pointwise_.packed_.blocks)
-            pointwise_.run_pixels(strip + offset, row, out, between.width * outputs, rows, columns, block,
-                                  pointwise_.add_now(block, add));
+        for (const conv2d_block& block : pointwise_.plan_.packing().blocks)
+            pointwise_.run_pixels(strip + offset, row, out, between.width * outputs, rows, columns, block, add);
     }
 
     depthwise_conv2d depthwise_;

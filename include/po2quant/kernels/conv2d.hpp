@@ -11,7 +11,7 @@
 /// Tile: Pixels × Vectors registers of accumulators. Per step of 4 codes (2 for int16), by one of the dot products of
 /// simd/integer.hpp: each pixel's codes are broadcast, and multiplied with the weights of Vectors · lanes outputs.
 ///
-/// Layout of weights, packed by inference/conv2d.hpp, in elements of Dot::weight:
+/// Layout of weights, packed by inference/conv2d_packing.hpp, in elements of Dot::weight:
 ///   [run][⌈length / codes⌉][Vectors][registers][lanes][codes / registers]
 /// with lanes in channel_of order, zeros behind the last output; weight k of a step in register k % registers.
 /// Numerics. Integer only, bit-exact with reference::conv2d. Sums wrap modulo 2^32 on the way (the offset of 128 that
@@ -19,6 +19,7 @@
 /// Requires (checked one layer up): taps ascend, every address they name is inside the input, run >= 1.
 /// Guarantees: reads exactly the named inputs, writes exactly rows × columns × outputs; no allocation, no exceptions.
 #include <po2quant/kernels/epilogue.hpp>
+#include <po2quant/kernels/pack_weights.hpp>
 #include <po2quant/kernels/requantize.hpp>
 #include <po2quant/numerics/format.hpp>
 
@@ -233,6 +234,7 @@ struct conv2d_table {
     /// Adds residual codes to a block's, where fusion wants it.
     void (*add_residual)(std::int8_t* codes, const std::int8_t* residual, std::int64_t rows, std::size_t n,
                          std::int64_t stride, const addition& q);
+    pack_functions pack;
 
     const functions<std::int8_t>& of_bytes(integer_format input) const { return input.is_signed ? i8 : u7; }
     const conv2d_operands& operands(integer_format input) const {
@@ -275,7 +277,8 @@ constexpr conv2d_table make_conv2d_table() {
             conv2d_functions<Arch, typename ops::dot_u7>(),
             conv2d_functions<Arch, typename ops::dot_i16>(),
             offset_codes_of<Arch>(),
-            &add_residual<Arch>};
+            &add_residual<Arch>,
+            pack_functions_of<Arch>};
 }
 
 template <class Arch>

@@ -15,10 +15,11 @@
 ///                     output row r     (ky = 0), begins with the bias
 /// Rows of padding are left out, and each row's bias knows of it; columns of padding are lanes loaded as 0.
 ///
-/// Layout of weights, packed by inference/depthwise_conv2d.hpp: [block][ky][⌈KW / taps⌉][vectors][lanes] dwords of
+/// Layout of weights, packed by inference/depthwise_packing.hpp: [block][ky][⌈KW / taps⌉][vectors][lanes] dwords of
 /// `taps` codes each, zeros behind the last tap and channel.
 /// Guarantees: reads and writes named elements only; no allocation, no exceptions.
 #include <po2quant/kernels/epilogue.hpp>
+#include <po2quant/kernels/pack_weights.hpp>
 #include <po2quant/numerics/format.hpp>
 #include <po2quant/simd/depthwise_steps.hpp>
 #include <po2quant/tensor/window.hpp>
@@ -95,11 +96,8 @@ struct depthwise_vector {
           output_lane(s.output_lane),
           weights(s.weights + block * s.block_weights),
           bias(s.bias + block * Steps::lanes),
-          requantize(s.requantize) {
+          requantize(s.requantize.from_lane(block * Steps::lanes)) {
         input = reinterpret_cast<std::uintptr_t>(s.input) + static_cast<std::uintptr_t>(element);
-        requantize.shift += block * Steps::lanes;
-        if (requantize.kind == epilogue::shift_words) requantize.factor += 2 * block * Steps::lanes;
-        requantize.rounding_constant += block * Steps::lanes;
     }
     /// Sums of registers First and following begin with the bias.
     template <int First, int Count>
@@ -333,6 +331,7 @@ struct depthwise_table {
     /// Widest first: layers with fewer channels than lanes go to the narrowest registers that hold them.
     width_entry entry[3];
     width_entry unsigned_entry;  ///< the widest for codes of 0..127
+    pack_functions pack;
 
     const width_entry& of(int width, integer_format input) const {
         return width == 0 && !input.is_signed ? unsigned_entry : entry[width];
@@ -372,7 +371,8 @@ constexpr depthwise_table make_depthwise_table() {
     depthwise_table table{Arch::name,
                           1,
                           {depthwise_entry<simd::depthwise_steps<Arch>>(), {}, {}},
-                          depthwise_entry<typename simd::depthwise_unsigned<Arch>::steps>()};
+                          depthwise_entry<typename simd::depthwise_unsigned<Arch>::steps>(),
+                          pack_functions_of<Arch>};
 #if defined(__SSE4_1__)
     // The narrower kernels carry Arch's name too: two instantiations of one symbol must not differ by flags.
     const auto narrow = [&]<class Narrow>(Narrow) {

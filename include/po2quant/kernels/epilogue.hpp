@@ -51,6 +51,15 @@ struct requantize_block {
     code_range range;
     rounding mode;
     epilogue kind;
+
+    /// That of a block whose arrays begin at lane `lane` of these.
+    PO2Q_INLINE requantize_block from_lane(std::int64_t lane) const {
+        requantize_block block = *this;
+        block.shift += lane;
+        if (kind == epilogue::shift_words) block.factor += 2 * lane;
+        block.rounding_constant += lane;
+        return block;
+    }
 };
 
 /// channel_of under a name that carries Arch, since its address goes into tables.

@@ -130,6 +130,7 @@ struct integer<arch::avx2> {
     static PO2Q_INLINE words set_words(int v) { return _mm256_set1_epi16(static_cast<short>(v)); }
     static PO2Q_INLINE words add_words(words a, words b) { return _mm256_add_epi16(a, b); }
     static PO2Q_INLINE words and_words(words a, words b) { return _mm256_and_si256(a, b); }
+    static PO2Q_INLINE words max_words(words a, words b) { return _mm256_max_epi16(a, b); }
     static PO2Q_INLINE words shift_left_words(words a, int count) {
         return _mm256_sll_epi16(a, _mm_cvtsi32_si128(count));
     }
@@ -146,6 +147,11 @@ struct integer<arch::avx2> {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), b);
     }
     static PO2Q_INLINE bytes max_bytes(bytes a, bytes b) { return _mm256_max_epi8(a, b); }
+
+    template <int Rows>
+    static PO2Q_INLINE void interleave_rows(const std::int8_t* const (&row)[Rows], std::int32_t* to) {
+        integer<arch::sse4_1>::interleave_rows(row, to);
+    }
 
     static constexpr int channel_of(int vectors, int vector, int lane) {
         return integer_generic::channel_of(vectors, vector, lane);

@@ -191,6 +191,10 @@ struct integer_generic {
         for (int i = 0; i < 2 * lanes; ++i) a.lane[i] = static_cast<std::int16_t>(a.lane[i] & b.lane[i]);
         return a;
     }
+    static PO2Q_INLINE words max_words(words a, words b) {
+        for (int i = 0; i < 2 * lanes; ++i) a.lane[i] = a.lane[i] < b.lane[i] ? b.lane[i] : a.lane[i];
+        return a;
+    }
     static PO2Q_INLINE words shift_left_words(words a, int count) {
         for (int i = 0; i < 2 * lanes; ++i) a.lane[i] = static_cast<std::int16_t>(a.lane[i] * (1 << count));
         return a;
@@ -216,6 +220,21 @@ struct integer_generic {
     static PO2Q_INLINE bytes max_bytes(bytes a, bytes b) {
         for (int i = 0; i < 4 * lanes; ++i) a.lane[i] = a.lane[i] < b.lane[i] ? b.lane[i] : a.lane[i];
         return a;
+    }
+
+    // ---- weights in ----
+
+    /// 16 codes of each of 4 rows as bytes, or of 2 rows as words: dword i of `to` holds code i of all rows, the first
+    /// row's lowest.
+    static PO2Q_INLINE void interleave_rows(const std::int8_t* const (&row)[4], std::int32_t* to) {
+        std::int8_t codes[64];
+        for (int i = 0; i < 64; ++i) codes[i] = row[i % 4][i / 4];
+        __builtin_memcpy(to, codes, sizeof codes);
+    }
+    static PO2Q_INLINE void interleave_rows(const std::int8_t* const (&row)[2], std::int32_t* to) {
+        std::int16_t codes[32];
+        for (int i = 0; i < 32; ++i) codes[i] = row[i % 2][i / 2];
+        __builtin_memcpy(to, codes, sizeof codes);
     }
 
     // ---- codes out ----

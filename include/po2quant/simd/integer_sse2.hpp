@@ -154,6 +154,7 @@ struct integer<arch::sse2> {
     static PO2Q_INLINE words set_words(int v) { return _mm_set1_epi16(static_cast<short>(v)); }
     static PO2Q_INLINE words add_words(words a, words b) { return _mm_add_epi16(a, b); }
     static PO2Q_INLINE words and_words(words a, words b) { return _mm_and_si128(a, b); }
+    static PO2Q_INLINE words max_words(words a, words b) { return _mm_max_epi16(a, b); }
     static PO2Q_INLINE words shift_left_words(words a, int count) { return _mm_sll_epi16(a, _mm_cvtsi32_si128(count)); }
     static PO2Q_INLINE words shift_right_words(words a, int count) {
         return _mm_sra_epi16(a, _mm_cvtsi32_si128(count));
@@ -168,6 +169,31 @@ struct integer<arch::sse2> {
     static PO2Q_INLINE bytes max_bytes(bytes a, bytes b) {
         const __m128i greater = _mm_cmpgt_epi8(a, b);
         return _mm_or_si128(_mm_and_si128(greater, a), _mm_andnot_si128(greater, b));
+    }
+
+    static PO2Q_INLINE __m128i load_16(const std::int8_t* p) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    }
+    static PO2Q_INLINE void store_words_of_pairs(std::int32_t* to, __m128i even, __m128i odd) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_unpacklo_epi16(even, odd));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 4), _mm_unpackhi_epi16(even, odd));
+    }
+    static PO2Q_INLINE void interleave_rows(const std::int8_t* const (&row)[4], std::int32_t* to) {
+        const __m128i r0 = load_16(row[0]);
+        const __m128i r1 = load_16(row[1]);
+        const __m128i r2 = load_16(row[2]);
+        const __m128i r3 = load_16(row[3]);
+        store_words_of_pairs(to, _mm_unpacklo_epi8(r0, r1), _mm_unpacklo_epi8(r2, r3));
+        store_words_of_pairs(to + 8, _mm_unpackhi_epi8(r0, r1), _mm_unpackhi_epi8(r2, r3));
+    }
+    static PO2Q_INLINE void interleave_rows(const std::int8_t* const (&row)[2], std::int32_t* to) {
+        const __m128i r0 = load_16(row[0]);
+        const __m128i r1 = load_16(row[1]);
+        // A code twice, shifted right: widened.
+        const auto low = [](__m128i r) PO2Q_INLINE_LAMBDA { return _mm_srai_epi16(_mm_unpacklo_epi8(r, r), 8); };
+        const auto high = [](__m128i r) PO2Q_INLINE_LAMBDA { return _mm_srai_epi16(_mm_unpackhi_epi8(r, r), 8); };
+        store_words_of_pairs(to, low(r0), low(r1));
+        store_words_of_pairs(to + 8, high(r0), high(r1));
     }
 
     static constexpr int channel_of(int vectors, int vector, int lane) {

@@ -1,0 +1,222 @@
+#pragma once
+/// How a depthwise convolution's weights are packed: worked out from its shape, then filled for each set of weights.
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include <po2quant/inference/conv2d_packing.hpp>
+#include <po2quant/kernels/depthwise_conv2d.hpp>
+
+namespace po2quant {
+
+/// Pixels whose kernel reaches over the border, computed as if it did not: the kernel is moved inside by `shift` taps,
+/// and the weights go with the inputs they belong to. Position kx of it holds tap kx + shift if that is one of `taps`,
+/// else 0.
+struct depthwise_view {
+    tap_range taps;
+    std::int64_t shift;
+};
+
+namespace detail {
+
+inline void check_depthwise_shape(const char* function, const depthwise_conv2d_shape& s) {
+    check_range(function, "multiplier", s.multiplier, 1, 4096);
+    check_range(function, "input.channels", s.input.channels, 1, max_dimension);
+    check_window(function, s.input, s.window, s.outputs());
+    check_elements(function, "number of weights", {s.window.kernel.height, s.window.kernel.width, s.outputs()});
+}
+
+/// How the pixels of a column segment are seen with the kernel inside the image; no taps where that is not possible.
+inline depthwise_view view_of(const depthwise_conv2d_shape& s, const axis_segment& column) {
+    const std::int64_t kernel = s.window.kernel.width;
+    const auto [first, last] = column.taps;
+    const std::int64_t shift = first > 0 ? first : last - kernel;
+    const std::int64_t dilation = s.window.dilation.width;
+    // The first input position that the moved kernel reads for the first and the last pixel.
+    const std::int64_t origin = column.begin * s.window.stride.width - s.window.padding.left + shift * dilation;
+    const std::int64_t end = origin + (column.end - 1 - column.begin) * s.window.stride.width;
+    if (first == last || origin < 0 || end + dilated_kernel(kernel, dilation) > s.input.width) return {{0, 0}, 0};
+    return {column.taps, shift};
+}
+
+}  // namespace detail
+
+/// Lanes that are computed together: lane l is output channel (first_channel + l) % C of the multiplier's outputs
+/// `multiple`. Blocks of channels may overlap at the end; both write the same codes, one after the other.
+struct depthwise_block {
+    std::int64_t first_channel;
+    std::int64_t multiple;  ///< 0 … multiplier − 1
+};
+
+/// Weights in the layout that kernels/depthwise_conv2d.hpp reads: [view][block][ky][⌈KW / taps⌉][lanes] dwords, each
+/// with the weights of `taps` neighbouring kx of a lane (4 int8, or 2 int16), lanes in channel_of order; 0 behind the
+/// last kx and the last lane. The first view is the kernel as it is.
+struct depthwise_packing {
+    int width = 0;  ///< index of the kernels in the table
+    int lanes = 0;  ///< of a vector that exist
+    /// A vector is `lanes` neighbouring elements of an output row, whatever pixels they are of, and vector v of a row
+    /// belongs to block v % blocks; else it is channels of one pixel.
+    bool flat = false;
+    std::vector<depthwise_block> blocks;
+    std::vector<depthwise_view> views;
+    std::int64_t lane_count = 0;     ///< of all blocks
+    std::int64_t block_weights = 0;  ///< dwords of a block in a view
+
+    std::int64_t dwords() const { return static_cast<std::int64_t>(views.size() * blocks.size()) * block_weights; }
+};
+
+/// `row_sums` [view][ky][lane] are the sums of each kernel row, which an input offset multiplies.
+struct packed_depthwise_weights : depthwise_packing {
+    detail::aligned_vector<std::int32_t> weights;
+    std::vector<std::int32_t> row_sums;
+    std::vector<weight_sums> sums;  ///< of each output channel
+};
+
+namespace detail {
+
+/// The packing of a shape, with no weights yet.
+inline depthwise_packing plan_packing(const depthwise_conv2d_shape& shape, const kernels::depthwise_table& table) {
+    const std::int64_t channels = shape.input.channels;
+    const std::int64_t row = channels * output_extent(shape.input, shape.window).width;
+    depthwise_packing packing;
+    // Neighbouring elements of a row fill vectors that channels of one pixel would leave an eighth empty or more. After
+    // `period` vectors their weights are the same again; up to 128, they stay in L2.
+    const std::int64_t most = table.entry[0].lanes;
+    const std::int64_t period = channels / std::gcd(channels, most);
+    const bool wasted = (channels + most - 1) / most * most * 8 > channels * 9;
+    packing.flat = shape.window.stride.width == 1 && shape.multiplier == 1 && wasted && period <= 128;
+    const std::int64_t extent = packing.flat ? row : channels;
+    while (packing.width + 1 < table.widths && extent < table.entry[packing.width].lanes) ++packing.width;
+    const auto& width = table.entry[packing.width];
+    packing.lanes = static_cast<int>(std::min<std::int64_t>(width.lanes, extent));
+    if (packing.flat) {
+        const std::int64_t own_period = channels / std::gcd(channels, std::int64_t{width.lanes});
+        const std::int64_t vectors = (row + width.lanes - 1) / width.lanes;
+        for (std::int64_t v = 0; v < std::min(own_period, vectors); ++v)
+            packing.blocks.push_back({v * width.lanes % channels, 0});
+    } else {
+        // The last block reaches back over channels of the one before: computing some twice costs less than masks.
+        for (std::int64_t m = 0; m < shape.multiplier; ++m)
+            for (std::int64_t c = 0; c < channels; c += width.lanes)
+                packing.blocks.push_back({std::max<std::int64_t>(0, std::min(c, channels - width.lanes)), m});
+    }
+    packing.lane_count = static_cast<std::int64_t>(packing.blocks.size()) * width.lanes;
+    const auto [kernel_height, kernel_width] = shape.window.kernel;
+    packing.block_weights = kernel_height * ((kernel_width + width.taps - 1) / width.taps) * width.lanes;
+    packing.views.push_back({{0, kernel_width}, 0});
+    // Views for whole vectors of one pixel, where the image is as wide as the kernel.
+    if (!packing.flat && packing.lanes == width.lanes)
+        for (const axis_segment& column : segments(shape.input, shape.window).columns)
+            if (const auto view = view_of(shape, column);
+                view.taps.first < view.taps.last && view.taps != packing.views.front().taps)
+                packing.views.push_back(view);
+    return packing;
+}
+
+/// What packing writes.
+struct packed_depthwise_memory {
+    std::int32_t* weights;   ///< depthwise_packing::dwords()
+    std::int32_t* row_sums;  ///< [view][ky][lane_count], lanes without an output are not written
+    weight_sums* sums;       ///< [outputs]
+};
+
+/// Packs weights in the layout hwio.
+inline void pack_weights(const depthwise_conv2d_shape& shape, const depthwise_packing& packing,
+                         const kernels::depthwise_table& table, const std::int8_t* weights,
+                         const packed_depthwise_memory& to) {
+    const auto& width = table.entry[packing.width];
+    const std::int64_t channels = shape.input.channels;
+    const std::int64_t outputs = shape.outputs();
+    const auto [kernel_height, kernel_width] = shape.window.kernel;
+    const std::int64_t groups = (kernel_width + width.taps - 1) / width.taps;
+    const int own = width.lanes / width.vectors;
+    const kernels::packed_step step{width.taps, 1, 4 / width.taps, width.vectors, own, packing.lanes};
+    constexpr int most_lanes = 64;
+    int lane_of[most_lanes];  // lane i of a vector's registers
+    for (int i = 0; i < width.lanes; ++i) lane_of[i] = width.channel_of(width.vectors, i / own, i % own);
+
+    for (std::int64_t o = 0; o < outputs; o += most_lanes) {
+        const auto count = std::min<std::int64_t>(most_lanes, outputs - o);
+        std::fill_n(to.sums + o, count, weight_sums{});
+        constexpr std::int64_t most_rows = 1 << 20;  // int32 holds their sums
+        for (std::int64_t tap = 0; tap < kernel_height * kernel_width; tap += most_rows) {
+            std::int32_t sums[most_lanes] = {};
+            std::int32_t positive[most_lanes] = {};
+            table.pack.add_rows(weights + tap * outputs + o, outputs,
+                                std::min(most_rows, kernel_height * kernel_width - tap), count, sums, positive);
+            for (std::int64_t i = 0; i < count; ++i) {
+                to.sums[o + i].all += sums[i];
+                to.sums[o + i].positive += positive[i];
+            }
+        }
+    }
+
+    std::int32_t* packed = to.weights;
+    std::int32_t* row_sums = to.row_sums;
+    for (const depthwise_view& view : packing.views) {
+        for (const depthwise_block& block : packing.blocks) {
+            // Channels of one pixel lie side by side; others are gathered.
+            const bool apart = shape.multiplier != 1 || block.first_channel + packing.lanes > channels;
+            std::int64_t output[most_lanes];
+            for (int lane = 0; apart && lane < packing.lanes; ++lane)
+                output[lane] = (block.first_channel + lane) % channels * shape.multiplier + block.multiple;
+            const std::int64_t block_lane = (&block - packing.blocks.data()) * width.lanes;
+            for (std::int64_t ky = 0; ky < kernel_height; ++ky) {
+                std::int32_t sums[most_lanes] = {};
+                std::int32_t positive[most_lanes] = {};
+                for (std::int64_t group = 0; group < groups; ++group, packed += width.lanes) {
+                    alignas(64) static constexpr std::int8_t zeros[most_lanes] = {};
+                    std::int8_t gathered[4][most_lanes];
+                    const std::int8_t* row[4] = {zeros, zeros, zeros, zeros};
+                    for (int k = 0; k < width.taps; ++k) {
+                        const std::int64_t tap = group * width.taps + k + view.shift;
+                        if (tap - view.shift >= kernel_width || tap < view.taps.first || tap >= view.taps.last)
+                            continue;
+                        const std::int8_t* from = weights + (ky * kernel_width + tap) * outputs;
+                        row[k] = from + block.first_channel;
+                        if (!apart) continue;
+                        for (int lane = 0; lane < packing.lanes; ++lane) {
+                            gathered[k][lane] = from[output[lane]];
+                            sums[lane] += gathered[k][lane];
+                        }
+                        row[k] = gathered[k];
+                    }
+                    table.pack.rows(row, step, packed);
+                }
+                if (!apart)
+                    table.pack.add_rows(weights + (ky * kernel_width + view.taps.first) * outputs + block.first_channel,
+                                        outputs, view.taps.last - view.taps.first, packing.lanes, sums, positive);
+                std::int32_t* const lanes = row_sums + ky * packing.lane_count + block_lane;
+                for (int i = 0; i < width.lanes; ++i)
+                    if (lane_of[i] < packing.lanes) lanes[i] = sums[lane_of[i]];
+            }
+        }
+        row_sums += kernel_height * packing.lane_count;
+    }
+}
+
+}  // namespace detail
+
+/// Packs weights for the kernels of `table`. Throws std::invalid_argument for a shape, size or layout that is not
+/// possible.
+inline packed_depthwise_weights pack_depthwise_weights(const depthwise_conv2d_shape& shape,
+                                                       std::span<const std::int8_t> weights, weight_layout layout,
+                                                       const kernels::depthwise_table& table) {
+    constexpr const char* function = "pack_depthwise_weights";
+    detail::check_depthwise_shape(function, shape);
+    detail::check_layout(function, layout);
+    detail::check_span(function, "weights", weights, static_cast<std::uint64_t>(shape.weights()));
+    packed_depthwise_weights packed{detail::plan_packing(shape, table), {}, {}, {}};
+    packed.weights.resize(static_cast<std::size_t>(packed.dwords()));
+    packed.row_sums.resize(packed.views.size() *
+                           static_cast<std::size_t>(shape.window.kernel.height * packed.lane_count));
+    packed.sums.resize(static_cast<std::size_t>(shape.outputs()));
+    std::vector<std::int8_t> memory(layout == weight_layout::hwio ? 0 : weights.size());
+    const std::int8_t* const hwio = detail::weights_as_hwio(table.pack, shape.outputs(), 1, shape.window.kernel, layout,
+                                                            weights.data(), memory.data());
+    detail::pack_weights(shape, packed, table, hwio,
+                         {packed.weights.data(), packed.row_sums.data(), packed.sums.data()});
+    return packed;
+}
+
+}  // namespace po2quant

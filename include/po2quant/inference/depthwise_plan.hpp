@@ -1,0 +1,300 @@
+#pragma once
+/// What the shape of a depthwise convolution decides before any weight is known: kernels, tasks, and how a strip goes
+/// through them. depthwise_conv2d and integer_forward_depthwise_conv2d run on it.
+#include <vector>
+
+#include <po2quant/inference/depthwise_packing.hpp>
+#include <po2quant/parallel.hpp>
+
+namespace po2quant::detail {
+
+/// What a layer multiplies with, and how its sums leave; the arrays of `requantize` are those of lane 0.
+struct depthwise_operation {
+    const std::int32_t* weights;
+    const std::int32_t* bias;  ///< depthwise_plan::bias_size()
+    kernels::requantize_block requantize;
+};
+
+class depthwise_plan {
+public:
+    /// `shape` is checked.
+    depthwise_plan(const depthwise_conv2d_shape& shape, integer_format input_format,
+                   const kernels::depthwise_table& table)
+        : shape_(shape),
+          table_(&table),
+          output_(output_extent(shape.input, shape.window)),
+          packing_(plan_packing(shape, table)),
+          width_(&table.of(packing_.width, input_format)) {
+        choose_kernels();
+        place_bias();
+        cut();
+    }
+
+    const depthwise_conv2d_shape& shape() const { return shape_; }
+    const kernels::depthwise_table& table() const { return *table_; }
+    const depthwise_packing& packing() const { return packing_; }
+    const kernels::depthwise_table::width_entry& width() const { return *width_; }
+    /// One bias of all lanes; where inputs are offset one for every view and kind of output row.
+    std::int64_t bias_size() const { return bias_size_; }
+    /// Rows of a strip.
+    std::int64_t rows() const { return rows_; }
+
+    /// Calls f(output channel, its place in arrays of lanes).
+    template <class F>
+    void for_each_lane(F&& f) const {
+        const int own = width().lanes / width().vectors;
+        for (std::size_t b = 0; b < packing_.blocks.size(); ++b) {
+            for (int i = 0; i < width().lanes; ++i) {
+                const int lane = width().channel_of(width().vectors, i / own, i % own);
+                if (lane >= packing_.lanes) continue;
+                const depthwise_block& block = packing_.blocks[b];
+                f(static_cast<std::size_t>((block.first_channel + lane) % shape_.input.channels * shape_.multiplier +
+                                           block.multiple),
+                  b * static_cast<std::size_t>(width().lanes) + static_cast<std::size_t>(i));
+            }
+        }
+    }
+
+    /// Bias [bias_size()] from that of every lane: less offset · Σ of the weights of the rows inside the input, modulo
+    /// 2^32, as the kernels sum.
+    void fill_bias(const std::int32_t* lane_bias, const std::int32_t* row_sums, std::int32_t* bias) const {
+        const auto offset = static_cast<std::uint32_t>(width().input_offset);
+        const std::int64_t lanes = packing_.lane_count;
+        for (const axis_segment& row : row_segments_) {
+            const std::int32_t* sums = row_sums;
+            for (std::size_t view = 0; view < packing_.views.size(); ++view, bias += lanes) {
+                std::copy_n(lane_bias, lanes, bias);
+                if (offset == 0) return;
+                for (std::int64_t ky = row.taps.first; ky < row.taps.last; ++ky)
+                    for (std::int64_t lane = 0; lane < lanes; ++lane)
+                        bias[lane] =
+                            static_cast<std::int32_t>(static_cast<std::uint32_t>(bias[lane]) -
+                                                      offset * static_cast<std::uint32_t>(sums[ky * lanes + lane]));
+                sums += shape_.window.kernel.height * lanes;
+            }
+        }
+    }
+
+    template <class Output, class Executor>
+    void run(const depthwise_operation& operation, const std::int8_t* input, Output* output,
+             const Executor& executor) const {
+        executor.parallel_for(shape_.input.batch * tasks(), [&](std::int64_t task) {
+            const std::int64_t image = task / tasks();
+            run_task(operation, input + image * shape_.input.height * shape_.input.width * shape_.input.channels,
+                     output + image * output_.height * output_.width * shape_.outputs(), task % tasks());
+        });
+    }
+
+    /// Of one image.
+    std::int64_t tasks() const { return strips_ * runs_; }
+
+    template <class Output>
+    void run_task(const depthwise_operation& operation, const std::int8_t* input, Output* output,
+                  std::int64_t task) const {
+        const std::int64_t y = task / runs_ * rows_;
+        const std::int64_t first = task % runs_ * run_;
+        const std::int64_t columns = line_ * static_cast<std::int64_t>(groups_.size());
+        const std::int64_t output_row = output_.width * shape_.outputs();
+        run_strip(operation, input, output + y * output_row, output_row, 0, y, std::min(rows_, output_.height - y),
+                  first, std::min(first + run_, columns));
+    }
+
+    /// Pixels [x, end) of `rows` output rows from y on, on the calling thread, to `output`; its rows are output_row
+    /// elements apart. Where that is a part of the rows, up to a vector in front and behind it may be written too.
+    void run_part(const depthwise_operation& operation, const std::int8_t* input, std::int8_t* output,
+                  std::int64_t output_row, std::int64_t y, std::int64_t rows, std::int64_t x, std::int64_t end) const {
+        for (std::int64_t first = 0; first < rows; first += rows_) {
+            const std::int64_t height = std::min(rows_, rows - first);
+            const std::int64_t channels = shape_.outputs();
+            if (packing_.flat) {
+                const std::int64_t begin = x * channels / width().lanes;
+                const std::int64_t last = (end * channels + width().lanes - 1) / width().lanes;
+                run_strip(operation, input, output + first * output_row, output_row, x * channels, y + first, height,
+                          begin, last);
+                continue;
+            }
+            for (std::int64_t line = 0; line < static_cast<std::int64_t>(groups_.size()); ++line)
+                run_strip(operation, input, output + first * output_row, output_row, x * channels, y + first, height,
+                          line * line_ + x, line * line_ + end);
+        }
+    }
+
+private:
+    void choose_kernels() {
+        const window2d& w = shape_.window;
+        plain_ = edge_ = width().any;
+        if (w.kernel.height != w.kernel.width || w.dilation.height != 1) return;
+        for (const auto& square : width().squares)
+            if (square.kernel == w.kernel.height && square.stride == w.stride.height)
+                plain_ = square.plain, edge_ = square.edge;
+    }
+
+    /// Where the bias of each output row begins.
+    void place_bias() {
+        const window2d& w = shape_.window;
+        const bool offset = width().input_offset != 0;
+        const std::int64_t one = packing_.lane_count * (offset ? static_cast<std::int64_t>(packing_.views.size()) : 1);
+        row_bias_.assign(
+            static_cast<std::size_t>(kernels::depthwise_rows_before + output_.height + kernels::depthwise_rows_behind),
+            0);
+        row_segments_ = segments(output_.height, shape_.input.height, w.kernel.height, w.stride.height,
+                                 w.dilation.height, w.padding.top);
+        bias_size_ = offset ? static_cast<std::int64_t>(row_segments_.size()) * one : one;
+        for (std::size_t i = 0; offset && i < row_segments_.size(); ++i)
+            for (std::int64_t y = row_segments_[i].begin; y < row_segments_[i].end; ++y)
+                row_bias_[static_cast<std::size_t>(kernels::depthwise_rows_before + y)] =
+                    static_cast<std::int64_t>(i) * one;
+        columns_ = segments(shape_.input, w).columns;
+    }
+
+    /// Tasks: strips of rows, and in each runs of columns.
+    void cut() {
+        if (packing_.flat) {
+            groups_.push_back({0, 1});
+            line_ = (output_.width * shape_.input.channels + width().lanes - 1) / width().lanes;
+        } else {
+            // Neighbouring blocks of one pixel, up to a cache line.
+            const std::size_t most = std::max(1, 64 / width().lanes);
+            for (std::size_t b = 0; b < packing_.blocks.size(); ++b) {
+                const depthwise_block& block = packing_.blocks[b];
+                if (!groups_.empty() && groups_.back().blocks < most) {
+                    const depthwise_block& last = packing_.blocks[b - 1];
+                    if (block.multiple == last.multiple && block.first_channel == last.first_channel + width().lanes) {
+                        ++groups_.back().blocks;
+                        continue;
+                    }
+                }
+                groups_.push_back({b, 1});
+            }
+            line_ = output_.width;
+        }
+        const std::int64_t columns = line_ * static_cast<std::int64_t>(groups_.size());
+        const std::int64_t strips = (output_.height + kernels::depthwise_rows - 1) / kernels::depthwise_rows;
+        rows_ = (output_.height + strips - 1) / strips;
+        strips_ = (output_.height + rows_ - 1) / rows_;
+        // About 2^17 multiply-accumulates each, a microsecond.
+        const std::int64_t macs = rows_ * shape_.window.kernel.height * shape_.window.kernel.width * width().lanes *
+                                  static_cast<std::int64_t>(groups_.front().blocks);
+        run_ = std::clamp<std::int64_t>((std::int64_t{1} << 17) / macs, 1, columns);
+        runs_ = (columns + run_ - 1) / run_;
+    }
+
+    /// Columns [first, end) of `rows` output rows from y on; `output` is element `origin` of the first row.
+    template <class Output>
+    void run_strip(const depthwise_operation& operation, const std::int8_t* input, Output* output,
+                   std::int64_t output_row, std::int64_t origin, std::int64_t y, std::int64_t rows, std::int64_t first,
+                   std::int64_t end) const {
+        const window2d& w = shape_.window;
+        const std::int64_t channels = shape_.input.channels;
+        kernels::depthwise_strip s{};
+        s.input = input;
+        s.input_row = shape_.input.width * channels;
+        s.input_height = shape_.input.height;
+        s.first_row = y * w.stride.height - w.padding.top;
+        s.input_step = packing_.flat ? width().lanes : w.stride.width * channels;
+        s.tap = w.dilation.width * channels;
+        s.output_row = output_row;
+        s.output_step = packing_.flat ? width().lanes : shape_.outputs();
+        s.output_lane = shape_.multiplier;
+        s.rows = rows;
+        s.kernel = w.kernel;
+        s.stride = w.stride.height;
+        s.dilation = w.dilation.height;
+        s.block_weights = packing_.block_weights;
+        s.row_bias = row_bias_.data() + kernels::depthwise_rows_before + y;
+        while (first < end) {
+            const std::int64_t line = first / line_;
+            const std::int64_t last = std::min(end, (line + 1) * line_);
+            const block_group& group = groups_[static_cast<std::size_t>(line)];
+            const depthwise_block& of = packing_.blocks[group.first];
+            const std::int64_t lane = static_cast<std::int64_t>(group.first) * width().lanes;
+            s.group = static_cast<std::int64_t>(group.blocks);
+            s.blocks = packing_.flat ? static_cast<std::int64_t>(packing_.blocks.size()) : s.group;
+            s.weights = operation.weights + static_cast<std::int64_t>(group.first) * s.block_weights;
+            s.bias = operation.bias + lane;
+            s.requantize = operation.requantize.from_lane(lane);
+            run_line(s, output, (packing_.flat ? 0 : of.first_channel * shape_.multiplier + of.multiple) - origin,
+                     packing_.flat ? 0 : of.first_channel, first - line * line_, last - line * line_);
+            first = last;
+        }
+    }
+
+    /// Columns [begin, end) of a line; the first and last of it may lie partly in the padding.
+    template <class Output>
+    void run_line(kernels::depthwise_strip& s, Output* output, std::int64_t first_output, std::int64_t first_channel,
+                  std::int64_t begin, std::int64_t end) const {
+        const std::int64_t origin = first_channel - shape_.window.padding.left * shape_.input.channels;
+        const std::int64_t reach = (shape_.window.kernel.width - 1) * s.tap + s.group * width().lanes;
+        const bool is_plain = s.requantize.kind <= kernels::epilogue::shift && s.output_lane == 1;
+        const auto run = [&](std::int64_t from, std::int64_t to, int lanes, kernels::depthwise_table::function kernel,
+                             std::int64_t shift = 0) {
+            if (from >= to) return;
+            s.first_element = origin + from * s.input_step + shift;
+            s.output = output + (first_output + from * s.output_step);
+            s.columns = to - from;
+            s.lanes = lanes;
+            s.block = packing_.flat ? from % s.blocks : 0;
+            kernel(s);
+        };
+        if (!packing_.flat) {
+            // Columns that see the same taps, by the view of the kernel that lies inside the image.
+            const std::int32_t* const weights = s.weights;
+            const std::int32_t* const bias = s.bias;
+            for (const axis_segment& column : columns_) {
+                const auto [from, to] = intersect(column.begin, column.end, begin, end);
+                std::size_t view = 0;
+                while (view < packing_.views.size() && packing_.views[view].taps != column.taps) ++view;
+                const bool plain = is_plain && packing_.lanes == width().lanes && view < packing_.views.size();
+                if (!plain) {
+                    run(from, to, packing_.lanes, edge_);
+                    continue;
+                }
+                const auto index = static_cast<std::int64_t>(view);
+                s.weights = weights + index * static_cast<std::int64_t>(packing_.blocks.size()) * s.block_weights;
+                if (width().input_offset != 0) s.bias = bias + index * packing_.lane_count;
+                run(from, to, packing_.lanes, plain_, packing_.views[view].shift * s.tap);
+                s.weights = weights;
+                s.bias = bias;
+            }
+            return;
+        }
+        // Column i reads elements [origin + i · step, … + reach) of a row.
+        const std::int64_t left = origin < 0 ? (-origin + s.input_step - 1) / s.input_step : 0;
+        const std::int64_t room = s.input_row - reach - origin;
+        const std::int64_t right = packing_.lanes < width().lanes || room < 0 ? 0 : room / s.input_step + 1;
+        const std::int64_t whole = output_.width * shape_.input.channels / width().lanes;
+        const std::int64_t a = std::clamp(std::min(left, whole), begin, end);
+        const std::int64_t b = std::clamp(std::min(right, whole), a, end);
+        const std::int64_t c = std::clamp(whole, b, end);
+        run(begin, a, packing_.lanes, edge_);
+        run(a, b, packing_.lanes, is_plain ? plain_ : edge_);
+        run(b, c, packing_.lanes, edge_);
+        // What is left of the row.
+        run(c, end, static_cast<int>(output_.width * shape_.input.channels - c * width().lanes), edge_);
+    }
+
+    depthwise_conv2d_shape shape_;
+    const kernels::depthwise_table* table_;
+    extent2d output_;
+    depthwise_packing packing_;
+    const kernels::depthwise_table::width_entry* width_;
+    kernels::depthwise_table::function plain_ = nullptr;
+    kernels::depthwise_table::function edge_ = nullptr;
+    /// Blocks whose vectors are computed together, pixel by pixel.
+    struct block_group {
+        std::size_t first;
+        std::size_t blocks;
+    };
+    std::vector<block_group> groups_;
+    std::int64_t line_ = 0;  ///< columns of a group in a strip
+    std::vector<axis_segment> columns_;
+    std::vector<axis_segment> row_segments_;
+    std::vector<std::int64_t> row_bias_;
+    std::int64_t bias_size_ = 0;
+    std::int64_t rows_ = 0;    ///< of a strip
+    std::int64_t strips_ = 0;  ///< of an image
+    std::int64_t run_ = 0;     ///< vectors of a task
+    std::int64_t runs_ = 0;    ///< tasks of a strip
+};
+
+}  // namespace po2quant::detail
