@@ -8,21 +8,45 @@
 
 namespace po2quant::kernels {
 
+/// Codes of vectors, as integers: how, is the instruction set's choice.
+template <class Arch, rounding Mode>
+struct code_rounder {
+    using batch = simd::f32<Arch>;
+    const grid& g;
+    batch qmin;
+    batch qmax;
+
+    PO2Q_INLINE explicit code_rounder(const grid& codes) : g(codes), qmin(codes.qmin), qmax(codes.qmax) {}
+    PO2Q_INLINE simd::i32<Arch> operator()(const batch& x, const batch& inverse_scale, std::size_t i) const {
+        const batch finite = xsimd::select(x == x, x, batch(0.0F));
+        return xsimd::to_int(simd::code_of<Arch, Mode>(finite, inverse_scale, qmin, qmax, g.seed, g.first_index + i));
+    }
+};
+
+#if defined(__AVX512F__)
+template <class Arch, rounding Mode>
+requires is_at_least<arch::avx512bw, Arch> &&
+    (Mode == rounding::half_up || Mode == rounding::half_even) struct code_rounder<Arch, Mode> {
+    using batch = simd::f32<Arch>;
+    simd::nearest_codes<Mode> round;
+
+    PO2Q_INLINE explicit code_rounder(const grid& codes) : round(codes.qmin, codes.qmax) {}
+    PO2Q_INLINE simd::i32<Arch> operator()(const batch& x, const batch& inverse_scale, std::size_t) const {
+        return simd::i32<Arch>(round(x, inverse_scale));
+    }
+};
+#endif
+
 /// The codes of up to a vector of elements, the first of them element i of the call.
 template <class Arch, rounding Mode, class Code>
 PO2Q_INLINE void quantize_vector(const float* in, Code* out, std::size_t count, const simd::f32<Arch>& inverse_scale,
-                                 const grid& g, std::size_t i) {
+                                 const code_rounder<Arch, Mode>& round, std::size_t i) {
     using batch = simd::f32<Arch>;
-    const bool whole = count == batch::size;
-    const batch x = whole ? batch::load_unaligned(in) : simd::load_first<Arch>(in, count);
-    const batch finite = xsimd::select(x == x, x, batch(0.0F));
-    const batch code =
-        simd::code_of<Arch, Mode>(finite, inverse_scale, batch(g.qmin), batch(g.qmax), g.seed, g.first_index + i);
-    if (whole) {
-        simd::store_codes<Arch>(out, code);
+    if (count == batch::size) {
+        simd::store_codes<Arch>(out, round(batch::load_unaligned(in), inverse_scale, i));
     } else {
         Code part[batch::size];
-        simd::store_codes<Arch>(part, code);
+        simd::store_codes<Arch>(part, round(simd::load_first<Arch>(in, count), inverse_scale, i));
         for (std::size_t k = 0; k < count; ++k) out[k] = part[k];
     }
 }
@@ -31,8 +55,10 @@ template <class Arch, rounding Mode, class Code>
 void quantize(const float* in, Code* out, std::size_t n, int exponent, const grid& g) {
     constexpr std::size_t lanes = simd::f32<Arch>::size;
     const simd::f32<Arch> inverse_scale(exp2_float(-exponent));
-    for (std::size_t i = 0; i < n; i += lanes)
-        quantize_vector<Arch, Mode>(in + i, out + i, n - i < lanes ? n - i : lanes, inverse_scale, g, i);
+    const code_rounder<Arch, Mode> round(g);
+    std::size_t i = 0;
+    for (; i + lanes <= n; i += lanes) quantize_vector<Arch, Mode>(in + i, out + i, lanes, inverse_scale, round, i);
+    if (i < n) quantize_vector<Arch, Mode>(in + i, out + i, n - i, inverse_scale, round, i);
 }
 
 template <class Arch, rounding Mode, class Code>
@@ -41,11 +67,42 @@ void quantize_channels(const float* in, Code* out, std::size_t n, const int* exp
     using batch = simd::f32<Arch>;
     const auto inverses = [](const simd::i32<Arch>& e)
                               PO2Q_INLINE_LAMBDA { return exp2_lanes<Arch>(simd::i32<Arch>(0) - e); };
+    const code_rounder<Arch, Mode> round(g);
     const auto body = [&](std::size_t i, const batch& inverse_scale, std::size_t count) PO2Q_INLINE_LAMBDA {
-        quantize_vector<Arch, Mode>(in + i, out + i, count, inverse_scale, g, i);
+        quantize_vector<Arch, Mode>(in + i, out + i, count, inverse_scale, round, i);
     };
     for_each_channel_vector<Arch>(n, exponents, channels, first_channel, inverses, body);
 }
+
+/// quantize and quantize_channels of one architecture by rounding mode, for callers that are not compiled for it. The
+/// low 8 bits of codes are the same in int8 and uint8.
+struct quantize_table {
+    template <class Code>
+    using tensor = void (*)(const float* in, Code* out, std::size_t n, int exponent, const grid& g);
+    template <class Code>
+    using channels = void (*)(const float* in, Code* out, std::size_t n, const int* exponents, std::size_t channels,
+                              std::size_t first_channel, const grid& g);
+    static constexpr int modes = static_cast<int>(rounding::stochastic) + 1;
+    tensor<std::int8_t> tensor8[modes];
+    tensor<std::int16_t> tensor16[modes];
+    channels<std::int8_t> channels8[modes];
+    channels<std::int16_t> channels16[modes];
+};
+
+template <class Arch>
+constexpr quantize_table make_quantize_table() {
+    quantize_table t{};
+    simd::unroll<quantize_table::modes>([&](auto i) {
+        constexpr auto mode = static_cast<rounding>(static_cast<int>(i));
+        t.tensor8[i] = &quantize<Arch, mode, std::int8_t>;
+        t.tensor16[i] = &quantize<Arch, mode, std::int16_t>;
+        t.channels8[i] = &quantize_channels<Arch, mode, std::int8_t>;
+        t.channels16[i] = &quantize_channels<Arch, mode, std::int16_t>;
+    });
+    return t;
+}
+template <class Arch>
+inline constexpr quantize_table quantize_table_of = make_quantize_table<Arch>();
 
 template <class Arch, class Code>
 PO2Q_INLINE void dequantize_vector(const Code* in, float* out, std::size_t count, const simd::f32<Arch>& scale) {

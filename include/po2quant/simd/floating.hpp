@@ -237,10 +237,9 @@ PO2Q_INLINE f32<Arch> load_codes(const Code* p) {
     return xsimd::to_float(i32<Arch>::load_aligned(lanes));
 }
 
-/// Stores one vector of integer-valued floats, each inside the range of Code, as codes.
+/// Stores the low bits of one vector of integers as codes: what is inside the range of Code stays what it is.
 template <class Arch, class Code>
-PO2Q_INLINE void store_codes(Code* p, const f32<Arch>& v) {
-    const i32<Arch> codes = xsimd::to_int(v);
+PO2Q_INLINE void store_codes(Code* p, const i32<Arch>& codes) {
 #if defined(__AVX512F__)
     if constexpr (is_at_least<arch::avx512bw, Arch>) {
         if constexpr (sizeof(Code) == 2)
@@ -270,6 +269,12 @@ PO2Q_INLINE void store_codes(Code* p, const f32<Arch>& v) {
     alignas(64) std::int32_t lanes[f32<Arch>::size];
     codes.store_aligned(lanes);
     for (std::size_t i = 0; i < f32<Arch>::size; ++i) p[i] = static_cast<Code>(lanes[i]);
+}
+
+/// The same of integer-valued floats.
+template <class Arch, class Code>
+PO2Q_INLINE void store_codes(Code* p, const f32<Arch>& v) {
+    store_codes<Arch>(p, i32<Arch>(xsimd::to_int(v)));
 }
 
 }  // namespace po2quant::simd

@@ -1,5 +1,6 @@
 #pragma once
-/// Fake quantization by half_up with AVX-512's rounding per instruction: five instructions in the units of x.
+/// Quantization with AVX-512's rounding per instruction: fake quantization by half_up in five instructions in the units
+/// of x, codes by half_up in six.
 #include <po2quant/numerics/exponent.hpp>
 #include <po2quant/simd/floating.hpp>
 
@@ -40,6 +41,28 @@ struct half_up_grid {
         const __m512 t = _mm512_fmadd_round_ps(held, one, up, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
         const __m512i even = _mm512_and_si512(_mm512_castps_si512(t), _mm512_set1_epi32(~1));
         return _mm512_fmsub_ps(_mm512_castsi512_ps(even), one, down);
+    }
+};
+
+/// Codes by half_up or half_even: the conversion to integers rounds. half_up's are (floor(2v) + 1) / 2, whose floor(2v)
+/// is exact. NaN converts to −2^31, which is 0 in the bits that a code keeps, halved too.
+template <rounding Mode>
+struct nearest_codes {
+    static constexpr float units = Mode == rounding::half_up ? 2.0F : 1.0F;
+    __m512 low;
+    __m512 high;
+
+    PO2Q_INLINE nearest_codes(float qmin, float qmax)
+        : low(_mm512_set1_ps(qmin * units)), high(_mm512_set1_ps(qmax * units)) {}
+    PO2Q_INLINE __m512i operator()(__m512 x, __m512 inverse_scale) const {
+        const __m512 v = _mm512_mul_ps(x, inverse_scale);
+        if constexpr (Mode == rounding::half_up) {
+            const __m512 held = clamp_register(_mm512_add_ps(v, v), low, high);
+            const __m512i twice = _mm512_cvt_roundps_epi32(held, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+            return _mm512_srai_epi32(_mm512_add_epi32(twice, _mm512_set1_epi32(1)), 1);
+        } else {
+            return _mm512_cvtps_epi32(clamp_register(v, low, high));
+        }
     }
 };
 

@@ -22,6 +22,36 @@ void check_quantize(std::span<const float> input, std::span<Code> codes, const Q
     check_overlap("quantize", "output", codes, input, false);
 }
 
+/// Elements `part` of the tensor `input` to output[0] and following, by the kernels of `table`.
+template <class Code>
+void quantize_part(const kernels::quantize_table& table, const float* input, Code* output, element_range part,
+                   const quantizer& q) {
+    const auto mode = static_cast<std::size_t>(q.mode);
+    const kernels::grid g = kernels::grid_of(q, part.begin);
+    if constexpr (sizeof(Code) == 2) table.tensor16[mode](input + part.begin, output, part.size(), q.exponent, g);
+    else table.tensor8[mode](input + part.begin, reinterpret_cast<std::int8_t*>(output), part.size(), q.exponent, g);
+}
+template <class Code>
+void quantize_part(const kernels::quantize_table& table, const float* input, Code* output, element_range part,
+                   const channel_quantizer& q) {
+    const std::size_t channels = q.exponents.size();
+    const auto inner = static_cast<std::size_t>(q.inner);
+    const auto mode = static_cast<std::size_t>(q.mode);
+    if (inner == 1) {
+        const kernels::grid g = kernels::grid_of(q, part.begin);
+        const auto run = [&](auto kernel, auto* to) {
+            kernel(input + part.begin, to, part.size(), q.exponents.data(), channels, part.begin % channels, g);
+        };
+        if constexpr (sizeof(Code) == 2) run(table.channels16[mode], output);
+        else run(table.channels8[mode], reinterpret_cast<std::int8_t*>(output));
+        return;
+    }
+    for_each_run(part, inner, channels, [&](std::size_t i, std::size_t count, std::size_t channel) {
+        quantize_part(table, input, output + (i - part.begin), {i, i + count},
+                      quantizer{q.format, q.exponents[channel], q.mode, q.seed});
+    });
+}
+
 }  // namespace detail
 
 /// output[i] = clamp(round(input[i] * 2^−e), qmin, qmax); NaN gives 0, ±∞ saturate. The elements of `output` are
@@ -32,12 +62,9 @@ requires writable_range<Codes>
 void quantize(std::span<const float> input, Codes&& output, const quantizer& q, const Executor& run = {}) {
     const std::span codes(output);
     detail::check_quantize(input, codes, q);
-    detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
-        run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
-            const auto [begin, end] = detail::task_range(task, input.size());
-            kernels::quantize<Arch, Mode>(input.data() + begin, codes.data() + begin, end - begin, q.exponent,
-                                          kernels::grid_of(q, begin));
-        });
+    run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
+        const auto part = detail::task_range(task, input.size());
+        detail::quantize_part(kernels::quantize_table_of<Arch>, input.data(), codes.data() + part.begin, part, q);
     });
 }
 
@@ -47,23 +74,9 @@ requires writable_range<Codes>
 void quantize(std::span<const float> input, Codes&& output, const channel_quantizer& q, const Executor& run = {}) {
     const std::span codes(output);
     detail::check_quantize(input, codes, q);
-    const std::size_t channels = q.exponents.size();
-    const auto inner = static_cast<std::size_t>(q.inner);
-    detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
-        run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
-            const auto part = detail::task_range(task, input.size());
-            const float* in = input.data();
-            auto* out = codes.data();
-            if (inner == 1) {
-                kernels::quantize_channels<Arch, Mode>(in + part.begin, out + part.begin, part.size(),
-                                                       q.exponents.data(), channels, part.begin % channels,
-                                                       kernels::grid_of(q, part.begin));
-                return;
-            }
-            detail::for_each_run(part, inner, channels, [&](std::size_t i, std::size_t count, std::size_t channel) {
-                kernels::quantize<Arch, Mode>(in + i, out + i, count, q.exponents[channel], kernels::grid_of(q, i));
-            });
-        });
+    run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
+        const auto part = detail::task_range(task, input.size());
+        detail::quantize_part(kernels::quantize_table_of<Arch>, input.data(), codes.data() + part.begin, part, q);
     });
 }
 
