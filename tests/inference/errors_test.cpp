@@ -219,6 +219,76 @@ TEST_CASE("depthwise_conv2d: bad arguments") {
     check_runs(make_layer(good, weights, bias, q), "depthwise_conv2d", 60, 48);
 }
 
+TEST_CASE("integer_forward_conv2d: bad arguments") {
+    const conv2d_shape good{.input = {1, 5, 6, 4}, .outputs = 4, .window = {.kernel = {3, 3}}};
+    const auto make = [](const conv2d_shape& s, integer_format input = int8,
+                         weight_layout layout = weight_layout::hwio) {
+        return integer_forward_conv2d(s, input, layout, conv2d_kernels(), quantize_kernels());
+    };
+    check_windows([&](auto change, std::initializer_list<const char*> parts) {
+        conv2d_shape s = good;
+        change(s.input, s.window);
+        check_refused([&] { make(s); }, parts);
+    });
+    check_refused([&] { make(good, {.bits = 17}); }, {"input_format is signed 17 bits", "2..16"});
+    check_refused([&] { make(good, int8, static_cast<weight_layout>(3)); }, {"layout is 3", "0..2"});
+    check_refused(
+        [&] {
+            integer_forward_depthwise_conv2d({good.input, 1, good.window}, uint8, weight_layout::hwio,
+                                             depthwise_kernels(), quantize_kernels());
+        },
+        {"integer_forward_depthwise_conv2d: input_format is unsigned 8 bits", "2..8"});
+
+    std::vector<float> input(120, 1);
+    std::vector<float> weights(144, 1);
+    std::vector<float> bias(4, 1);
+    std::vector<float> output(48, 77);
+    struct arguments {
+        std::span<const float> input;
+        quantizer input_q = {};
+        std::span<const float> weights;
+        channel_quantizer weight_q = {.exponents = e7};
+        std::span<const float> bias;
+        std::span<float> output;
+    };
+    using A = arguments;
+    auto layer = make(good);
+    const auto refused = [&](auto change, std::initializer_list<const char*> parts) {
+        A a{.input = input, .weights = weights, .bias = bias, .output = output};
+        change(a);
+        check_refused([&] { layer.run(a.input, a.input_q, a.weights, a.weight_q, a.bias, a.output); }, parts);
+    };
+    refused([](A& a) { a.input = a.input.first(7); },
+            {"integer_forward_conv2d: input.size() is 7", "allowed: exactly 120"});
+    refused([](A& a) { a.input = {static_cast<const float*>(nullptr), 120}; }, {"input.data() is null"});
+    refused([](A& a) { a.input_q.format = int4; }, {"input_q.format is -8..7", "the constructor's, -128..127"});
+    refused([](A& a) { a.input_q.exponent = 101; }, {"exponent is 101", "-100..100"});
+    refused([](A& a) { a.weights = a.weights.first(143); }, {"weights.size() is 143", "exactly 144"});
+    refused([](A& a) { a.weight_q.exponents = {}; }, {"weight_q.exponents.size() is 0", "1 or", "4"});
+    refused([](A& a) { a.weight_q.exponents = three; }, {"weight_q.exponents.size() is 3", "1 or", "4"});
+    refused([](A& a) { a.weight_q.exponents = far; }, {"weight_q.exponents[0] is -101"});
+    refused([](A& a) { a.weight_q.format = int16; }, {"weight_q.format is signed 16 bits", "2..8"});
+    refused([](A& a) { a.weight_q.format = uint8; }, {"weight_q.format is unsigned 8 bits"});
+    refused([](A& a) { a.weight_q.mode = static_cast<rounding>(9); }, {"mode is 9", "0..4"});
+    constexpr int four[] = {-7, -7, -7, -7};
+    refused([&](A& a) { a.weight_q = {.exponents = four, .inner = 36}; }, {"weight_q.inner is 36", "1..1"});
+    refused([](A& a) { a.bias = a.bias.first(3); }, {"bias.size() is 3", "exactly 4"});
+    refused([](A& a) { a.output = a.output.first(47); }, {"output.size() is 47", "exactly 48"});
+    refused([&](A& a) { a.output = std::span(input).last(48); }, {"output", "overlap"});
+    refused([&](A& a) { a.output = std::span(weights).first(48); }, {"output", "overlap"});
+    bias[2] = std::numeric_limits<float>::infinity();
+    refused([](A&) {}, {"bias[2] is inf", "finite numbers"});
+    CHECK(output == std::vector<float>(48, 77));
+
+    // 2^17 + 2^11 products of 128·128 reach 2^31.
+    const conv2d_shape deep{.input = {1, 1, 1, (1 << 17) + (1 << 11)}, .outputs = 1};
+    auto sums = make(deep);
+    const std::vector<float> most(static_cast<std::size_t>(deep.input.channels), -1.0F);
+    check_refused([&] { sums.run(most, {.exponent = -7}, most, {.exponents = e7}, {}, std::span(output).first(1)); },
+                  {"worst sum of output channel 0", "below 2^31"});
+    CHECK(output[0] == 77);
+}
+
 TEST_CASE("pools: bad arguments") {
     const pool_shape good{.input = {1, 5, 6, 4}, .window = {.kernel = {3, 3}}};
     std::vector<std::int8_t> input(120, 1);

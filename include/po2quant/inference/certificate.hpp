@@ -53,16 +53,32 @@ constexpr std::int64_t rounding_constant(int shift, rounding mode) {
     return mode == rounding::half_up && 1 <= shift && shift <= 31 ? std::int64_t{1} << (shift - 1) : 0;
 }
 
-inline void certify_channel(certificate& all, const channel_proof& c) {
-    // Held inside ±2^62, far beyond what is refused, so that sums with it stay defined.
-    const std::int64_t far = std::int64_t{1} << 62;
-    const std::int64_t aligned =
-        c.has_bias ? clamp(align_bias(c.bias, c.bias_exponent, c.accumulator_exponent), -far, far) : 0;
-    const std::int64_t constant = rounding_constant(c.shift, c.mode);
-    // The bias is added first and the sum may stop anywhere, so the bias alone counts as well.
-    const accumulator_bounds total{c.products.low + (aligned < 0 ? aligned : 0),
-                                   c.products.high + (aligned > 0 ? aligned : 0) + constant};
-    const std::int64_t magnitude = total.magnitude();
+/// The bias on the accumulator's grid, held inside ±2^62: far beyond what is refused, so that sums with it stay
+/// defined.
+constexpr std::int64_t aligned_bias(const channel_proof& c) {
+    constexpr std::int64_t far = std::int64_t{1} << 62;
+    return c.has_bias ? clamp(align_bias(c.bias, c.bias_exponent, c.accumulator_exponent), -far, far) : 0;
+}
+
+/// How many bits finer than the accumulator's the bias's grid is; 0 where it is not.
+constexpr int finer_bits(const channel_proof& c) {
+    return c.has_bias && c.bias_exponent < c.accumulator_exponent ? c.accumulator_exponent - c.bias_exponent : 0;
+}
+
+/// Whether float32 sums of products and bias are exact: they stay below 2^24 on the finer of the two grids, and nothing
+/// is subnormal or infinite.
+constexpr bool float32_sums_are_exact(const channel_proof& c) {
+    const std::int64_t limit = std::int64_t{1} << 24;
+    const int finer = finer_bits(c);
+    const int unit = c.accumulator_exponent - finer;
+    const std::int64_t products = c.products.magnitude();
+    if (products >= limit || finer >= 24 || unit < -126 || unit > 104) return false;
+    const std::int64_t bias = finer > 0 ? std::int64_t{c.bias} : aligned_bias(c);
+    return products * (std::int64_t{1} << finer) + (bias < 0 ? -bias : bias) < limit;
+}
+
+/// Adds a channel whose sums reach `magnitude`.
+inline void add_channel(certificate& all, std::int64_t magnitude, bool float32_exact) {
     if (magnitude > all.worst) {
         all.worst = magnitude;
         all.worst_channel = all.magnitude.size();
@@ -70,25 +86,20 @@ inline void certify_channel(certificate& all, const channel_proof& c) {
     all.magnitude.push_back(magnitude);
     all.bits = certificate::accumulator_bits(all.worst);
     all.int32_safe = all.worst < std::int64_t{1} << 31;
+    all.channel_float32_exact.push_back(float32_exact);
+    all.float32_exact = all.float32_exact && float32_exact;
+}
 
-    // In float32 the sums live on the finer of the two grids.
-    const int finer =
-        c.has_bias && c.bias_exponent < c.accumulator_exponent ? c.accumulator_exponent - c.bias_exponent : 0;
-    const std::int64_t products = c.products.magnitude();
-    const std::int64_t limit = std::int64_t{1} << 24;
-    const std::int64_t bias = c.has_bias ? (c.bias < 0 ? -std::int64_t{c.bias} : std::int64_t{c.bias}) : 0;
-    bool exact = products < limit && finer < 24;
-    const int unit = c.accumulator_exponent - finer;
-    exact = exact && -126 <= unit && unit <= 104;  // 2^unit .. 2^24 * 2^unit: nothing is subnormal or infinite
-    if (exact) {
-        const std::int64_t bias_units = finer > 0 ? bias : (aligned < 0 ? -aligned : aligned);
-        exact = products * (std::int64_t{1} << finer) + bias_units < limit;
-    }
+inline void certify_channel(certificate& all, const channel_proof& c) {
+    const std::int64_t aligned = aligned_bias(c);
+    // The bias is added first and the sum may stop anywhere, so the bias alone counts as well.
+    const accumulator_bounds total{c.products.low + (aligned < 0 ? aligned : 0),
+                                   c.products.high + (aligned > 0 ? aligned : 0) + rounding_constant(c.shift, c.mode)};
+    const int finer = finer_bits(c);
     const bool bias_loses_bits =
         finer > 0 && (finer > 31 ? c.bias != 0 : (c.bias & ((std::int64_t{1} << finer) - 1)) != 0);
     const bool floor_is_exact = c.shift >= 1 && (c.mode == rounding::half_up || c.mode == rounding::floor);
-    all.channel_float32_exact.push_back(exact && (!bias_loses_bits || floor_is_exact));
-    all.float32_exact = all.float32_exact && all.channel_float32_exact.back();
+    add_channel(all, total.magnitude(), float32_sums_are_exact(c) && (!bias_loses_bits || floor_is_exact));
 }
 
 }  // namespace detail

@@ -153,27 +153,31 @@ inline conv2d_packing plan_packing(const conv2d_shape& shape, integer_format inp
     return packing;
 }
 
-/// What packing writes. Blocks write apart from each other: they can be packed by different threads.
-struct packed_memory {
-    std::byte* weights;      ///< conv2d_packing::bytes
-    std::int32_t* tap_sums;  ///< [tap][lane_count], lanes without an output are not written
-    weight_sums* sums;       ///< [outputs]
-};
+/// Memory for the weights of a packing, all zero.
+inline packed_conv2d_weights allocate_weights(const conv2d_shape& shape, const conv2d_packing& packing) {
+    packed_conv2d_weights packed{packing, {}, {}, {}};
+    packed.weights.resize(static_cast<std::size_t>(packing.bytes));
+    const extent2d& kernel = shape.window.kernel;
+    packed.tap_sums.resize(static_cast<std::size_t>(kernel.height * kernel.width * packing.lane_count));
+    packed.sums.resize(static_cast<std::size_t>(shape.outputs));
+    return packed;
+}
 
-/// Packs one block of weights in the layout hwio.
-inline void pack_block(const conv2d_shape& shape, const conv2d_packing& packing, const kernels::conv2d_table& table,
-                       const conv2d_block& block, const std::int8_t* weights, const packed_memory& to) {
-    const kernels::conv2d_operands& operands = packing.operands;
+/// Packs one block of weights in the layout hwio. Blocks write apart from each other: different threads can pack them.
+inline void pack_block(const conv2d_shape& shape, const kernels::conv2d_table& table, const conv2d_block& block,
+                       const std::int8_t* weights, packed_conv2d_weights& to) {
+    const kernels::conv2d_operands& operands = to.operands;
     const std::int64_t cin = shape.group_inputs();
     const std::int64_t width = shape.window.kernel.width;
     const kernels::packed_step step{operands.codes, operands.registers, operands.weight_bytes,
                                     block.vectors,  table.lanes,        block.outputs};
     weights += block.first_output;
-    for (const conv2d_run& run : packing.runs)
-        table.pack.run(weights + (run.ky * width + run.kx.first) * cin * shape.outputs, shape.outputs,
-                       (run.kx.last - run.kx.first) * cin, step,
-                       to.weights + block.weights + run.weights * block.vectors * table.lanes * operands.weight_bytes);
-    weight_sums* const totals = to.sums + block.first_output;
+    for (const conv2d_run& run : to.runs)
+        table.pack.run(
+            weights + (run.ky * width + run.kx.first) * cin * shape.outputs, shape.outputs,
+            (run.kx.last - run.kx.first) * cin, step,
+            to.weights.data() + block.weights + run.weights * block.vectors * table.lanes * operands.weight_bytes);
+    weight_sums* const totals = to.sums.data() + block.first_output;
     std::fill_n(totals, block.outputs, weight_sums{});
     constexpr std::int64_t most_rows = 1 << 20;  // int32 holds their sums
     for (std::int64_t tap = 0; tap < shape.window.kernel.height * width; ++tap) {
@@ -189,7 +193,7 @@ inline void pack_block(const conv2d_shape& shape, const conv2d_packing& packing,
                 totals[o].positive += positive[o];
             }
         }
-        std::int32_t* const lanes = to.tap_sums + tap * packing.lane_count + block.lanes;
+        std::int32_t* const lanes = to.tap_sums.data() + tap * to.lane_count + block.lanes;
         for (int v = 0; v < block.vectors; ++v)
             for (int lane = 0; lane < table.lanes; ++lane) {
                 const int o = table.channel_of(block.vectors, v, lane);
@@ -220,17 +224,11 @@ inline packed_conv2d_weights pack_conv2d_weights(const conv2d_shape& shape, std:
     detail::check_layout(function, layout);
     detail::check_code_format(function, "input_format", input_format, 16);
     detail::check_span(function, "weights", weights, static_cast<std::uint64_t>(shape.weights()));
-    packed_conv2d_weights packed{detail::plan_packing(shape, input_format, table), {}, {}, {}};
-    packed.weights.resize(static_cast<std::size_t>(packed.bytes));
-    const extent2d& kernel = shape.window.kernel;
-    packed.tap_sums.resize(static_cast<std::size_t>(kernel.height * kernel.width * packed.lane_count));
-    packed.sums.resize(static_cast<std::size_t>(shape.outputs));
+    packed_conv2d_weights packed = detail::allocate_weights(shape, detail::plan_packing(shape, input_format, table));
     std::vector<std::int8_t> memory(layout == weight_layout::hwio ? 0 : weights.size());
-    const std::int8_t* const hwio = detail::weights_as_hwio(table.pack, shape.outputs, shape.group_inputs(), kernel,
-                                                            layout, weights.data(), memory.data());
-    for (const conv2d_block& block : packed.blocks)
-        detail::pack_block(shape, packed, table, block, hwio,
-                           {packed.weights.data(), packed.tap_sums.data(), packed.sums.data()});
+    const std::int8_t* const hwio = detail::weights_as_hwio(table.pack, shape.outputs, shape.group_inputs(),
+                                                            shape.window.kernel, layout, weights.data(), memory.data());
+    for (const conv2d_block& block : packed.blocks) detail::pack_block(shape, table, block, hwio, packed);
     return packed;
 }
 

@@ -129,7 +129,14 @@ public:
         });
     }
 
-    /// Input codes as run_pixels wants them: offset, where the dot products do that.
+    /// A run of codes that prepare_pixels has seen.
+    template <class Output, class Executor>
+    void run_prepared(const conv2d_operation& operation, const std::int8_t* input, Output* output,
+                      const Executor& executor) const {
+        run(prepared(), operation, input, output, executor, [](const auto&, const conv2d_block&) {});
+    }
+
+    /// Input codes as run_prepared and run_pixels want them: offset, where the dot products do that.
     void prepare_pixels(std::int8_t* codes, std::int64_t count) const {
         if (bytes_->operands.input_offset != 0) table_->offset_codes(codes, codes, static_cast<std::size_t>(count));
     }
@@ -148,11 +155,16 @@ public:
         job.output_column = shape_.outputs;
         job.rows = rows;
         job.columns = columns;
-        finish_job(job, regions_.front(), bytes_->operands.input_offset != 0 ? table_->u7 : *bytes_, operation, block);
+        finish_job(job, regions_.front(), prepared(), operation, block);
         after(job, block);
     }
 
 private:
+    /// The kernels of prepared codes.
+    const kernels::conv2d_table::functions<std::int8_t>& prepared() const {
+        return bytes_->operands.input_offset != 0 ? table_->u7 : *bytes_;
+    }
+
     /// Inputs of a strip, offset, on the stack of the thread that runs it.
     static constexpr std::int64_t strip_bytes = 65536;
 

@@ -113,31 +113,34 @@ inline depthwise_packing plan_packing(const depthwise_conv2d_shape& shape, const
     return packing;
 }
 
-/// What packing writes.
-struct packed_depthwise_memory {
-    std::int32_t* weights;   ///< depthwise_packing::dwords()
-    std::int32_t* row_sums;  ///< [view][ky][lane_count], lanes without an output are not written
-    weight_sums* sums;       ///< [outputs]
-};
+/// Memory for the weights of a packing, all zero.
+inline packed_depthwise_weights allocate_weights(const depthwise_conv2d_shape& shape,
+                                                 const depthwise_packing& packing) {
+    packed_depthwise_weights packed{packing, {}, {}, {}};
+    packed.weights.resize(static_cast<std::size_t>(packing.dwords()));
+    packed.row_sums.resize(packing.views.size() *
+                           static_cast<std::size_t>(shape.window.kernel.height * packing.lane_count));
+    packed.sums.resize(static_cast<std::size_t>(shape.outputs()));
+    return packed;
+}
 
 /// Packs weights in the layout hwio.
-inline void pack_weights(const depthwise_conv2d_shape& shape, const depthwise_packing& packing,
-                         const kernels::depthwise_table& table, const std::int8_t* weights,
-                         const packed_depthwise_memory& to) {
-    const auto& width = table.entry[packing.width];
+inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::depthwise_table& table,
+                         const std::int8_t* weights, packed_depthwise_weights& to) {
+    const auto& width = table.entry[to.width];
     const std::int64_t channels = shape.input.channels;
     const std::int64_t outputs = shape.outputs();
     const auto [kernel_height, kernel_width] = shape.window.kernel;
     const std::int64_t groups = (kernel_width + width.taps - 1) / width.taps;
     const int own = width.lanes / width.vectors;
-    const kernels::packed_step step{width.taps, 1, 4 / width.taps, width.vectors, own, packing.lanes};
+    const kernels::packed_step step{width.taps, 1, 4 / width.taps, width.vectors, own, to.lanes};
     constexpr int most_lanes = 64;
     int lane_of[most_lanes];  // lane i of a vector's registers
     for (int i = 0; i < width.lanes; ++i) lane_of[i] = width.channel_of(width.vectors, i / own, i % own);
 
     for (std::int64_t o = 0; o < outputs; o += most_lanes) {
         const auto count = std::min<std::int64_t>(most_lanes, outputs - o);
-        std::fill_n(to.sums + o, count, weight_sums{});
+        std::fill_n(to.sums.data() + o, count, weight_sums{});
         constexpr std::int64_t most_rows = 1 << 20;  // int32 holds their sums
         for (std::int64_t tap = 0; tap < kernel_height * kernel_width; tap += most_rows) {
             std::int32_t sums[most_lanes] = {};
@@ -145,22 +148,22 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const depthwise_pa
             table.pack.add_rows(weights + tap * outputs + o, outputs,
                                 std::min(most_rows, kernel_height * kernel_width - tap), count, sums, positive);
             for (std::int64_t i = 0; i < count; ++i) {
-                to.sums[o + i].all += sums[i];
-                to.sums[o + i].positive += positive[i];
+                to.sums[static_cast<std::size_t>(o + i)].all += sums[i];
+                to.sums[static_cast<std::size_t>(o + i)].positive += positive[i];
             }
         }
     }
 
-    std::int32_t* packed = to.weights;
-    std::int32_t* row_sums = to.row_sums;
-    for (const depthwise_view& view : packing.views) {
-        for (const depthwise_block& block : packing.blocks) {
+    std::int32_t* packed = to.weights.data();
+    std::int32_t* row_sums = to.row_sums.data();
+    for (const depthwise_view& view : to.views) {
+        for (const depthwise_block& block : to.blocks) {
             // Channels of one pixel lie side by side; others are gathered.
-            const bool apart = shape.multiplier != 1 || block.first_channel + packing.lanes > channels;
+            const bool apart = shape.multiplier != 1 || block.first_channel + to.lanes > channels;
             std::int64_t output[most_lanes];
-            for (int lane = 0; apart && lane < packing.lanes; ++lane)
+            for (int lane = 0; apart && lane < to.lanes; ++lane)
                 output[lane] = (block.first_channel + lane) % channels * shape.multiplier + block.multiple;
-            const std::int64_t block_lane = (&block - packing.blocks.data()) * width.lanes;
+            const std::int64_t block_lane = (&block - to.blocks.data()) * width.lanes;
             for (std::int64_t ky = 0; ky < kernel_height; ++ky) {
                 std::int32_t sums[most_lanes] = {};
                 std::int32_t positive[most_lanes] = {};
@@ -175,7 +178,7 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const depthwise_pa
                         const std::int8_t* from = weights + (ky * kernel_width + tap) * outputs;
                         row[k] = from + block.first_channel;
                         if (!apart) continue;
-                        for (int lane = 0; lane < packing.lanes; ++lane) {
+                        for (int lane = 0; lane < to.lanes; ++lane) {
                             gathered[k][lane] = from[output[lane]];
                             sums[lane] += gathered[k][lane];
                         }
@@ -185,13 +188,13 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const depthwise_pa
                 }
                 if (!apart)
                     table.pack.add_rows(weights + (ky * kernel_width + view.taps.first) * outputs + block.first_channel,
-                                        outputs, view.taps.last - view.taps.first, packing.lanes, sums, positive);
-                std::int32_t* const lanes = row_sums + ky * packing.lane_count + block_lane;
+                                        outputs, view.taps.last - view.taps.first, to.lanes, sums, positive);
+                std::int32_t* const lanes = row_sums + ky * to.lane_count + block_lane;
                 for (int i = 0; i < width.lanes; ++i)
-                    if (lane_of[i] < packing.lanes) lanes[i] = sums[lane_of[i]];
+                    if (lane_of[i] < to.lanes) lanes[i] = sums[lane_of[i]];
             }
         }
-        row_sums += kernel_height * packing.lane_count;
+        row_sums += kernel_height * to.lane_count;
     }
 }
 
@@ -206,16 +209,11 @@ inline packed_depthwise_weights pack_depthwise_weights(const depthwise_conv2d_sh
     detail::check_depthwise_shape(function, shape);
     detail::check_layout(function, layout);
     detail::check_span(function, "weights", weights, static_cast<std::uint64_t>(shape.weights()));
-    packed_depthwise_weights packed{detail::plan_packing(shape, table), {}, {}, {}};
-    packed.weights.resize(static_cast<std::size_t>(packed.dwords()));
-    packed.row_sums.resize(packed.views.size() *
-                           static_cast<std::size_t>(shape.window.kernel.height * packed.lane_count));
-    packed.sums.resize(static_cast<std::size_t>(shape.outputs()));
+    packed_depthwise_weights packed = detail::allocate_weights(shape, detail::plan_packing(shape, table));
     std::vector<std::int8_t> memory(layout == weight_layout::hwio ? 0 : weights.size());
     const std::int8_t* const hwio = detail::weights_as_hwio(table.pack, shape.outputs(), 1, shape.window.kernel, layout,
                                                             weights.data(), memory.data());
-    detail::pack_weights(shape, packed, table, hwio,
-                         {packed.weights.data(), packed.row_sums.data(), packed.sums.data()});
+    detail::pack_weights(shape, table, hwio, packed);
     return packed;
 }
 

@@ -225,7 +225,8 @@ private:
                   std::int64_t begin, std::int64_t end) const {
         const std::int64_t origin = first_channel - shape_.window.padding.left * shape_.input.channels;
         const std::int64_t reach = (shape_.window.kernel.width - 1) * s.tap + s.group * width().lanes;
-        const bool is_plain = s.requantize.kind <= kernels::epilogue::shift && s.output_lane == 1;
+        const bool is_plain = s.output_lane == 1 && (s.requantize.kind <= kernels::epilogue::shift ||
+                                                     s.requantize.kind == kernels::epilogue::floats);
         const auto run = [&](std::int64_t from, std::int64_t to, int lanes, kernels::depthwise_table::function kernel,
                              std::int64_t shift = 0) {
             if (from >= to) return;

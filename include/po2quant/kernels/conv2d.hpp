@@ -36,7 +36,7 @@ struct conv2d_rectangle {
     const Input* input;          ///< first tap of the first pixel, first channel of the group
     std::int64_t input_row;      ///< elements from a pixel's input to that of the pixel below
     std::int64_t input_column;   ///< … and to that of the pixel beside
-    void* output;                ///< first channel of the block at the first pixel: int8 codes or int32 sums
+    void* output;                ///< first channel of the block at the first pixel: int8 codes, int32 sums or floats
     std::int64_t output_row;     ///< elements
     std::int64_t output_column;  ///< elements
     std::int64_t rows;
@@ -122,7 +122,7 @@ struct conv2d_cursor {
           left(r.columns),
           columns(r.columns),
           input_column(r.input_column) {
-        const std::int64_t bytes = r.requantize.kind == epilogue::accumulators ? 4 : 1;
+        const std::int64_t bytes = output_bytes(r.requantize.kind);
         input_row = r.input_row - columns * input_column;
         output_column = r.output_column * bytes;
         output_row = r.output_row * bytes - columns * output_column;

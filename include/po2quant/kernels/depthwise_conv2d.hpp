@@ -44,7 +44,7 @@ struct depthwise_strip {
     std::int64_t input_step;  ///< to the next column's
     std::int64_t tap;         ///< to the next column tap's
 
-    void* output;  ///< first vector's first lane in the strip's first row: int8 codes or int32 sums
+    void* output;  ///< first vector's first lane in the strip's first row: int8 codes, int32 sums or floats
     std::int64_t output_row;
     std::int64_t output_step;  ///< to the next column's
     std::int64_t output_lane;  ///< from one lane's output to the next: the multiplier
@@ -149,8 +149,8 @@ inline constexpr int depthwise_part =
         : Steps::vectors;
 
 /// Square kernels of Kernel taps, rows moving by Stride. Plain: all lanes of all taps lie inside their row, and all
-/// leave as codes side by side, by epilogue::shift or shift_words. Computes registers First … First + Count − 1;
-/// `first_words` [rows] are what a walk of the first half leaves for that of the second.
+/// leave side by side, as codes by epilogue::shift or shift_words or as floats. Computes registers First … First +
+/// Count − 1; `first_words` [rows] are what a walk of the first half leaves for that of the second.
 template <class Steps, int Kernel, int Stride, bool Plain, int First, int Count, class Codes>
 PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const depthwise_strip& s,
                                 const depthwise_weights<Steps, Kernel, First, Count>& weights, const Codes& codes,
@@ -216,6 +216,15 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
             const auto& sums = acc[(phase + 1) % slots];
             if constexpr (!Plain) {
                 store_sums(out, vector.output_lane, sums, vector.requantize, codes, vector.lanes);
+            } else if (vector.requantize.kind == epilogue::floats) {
+                if constexpr (Count == Steps::vectors) {
+                    store_floats<typename Steps::isa, Count>(out, sums, vector.requantize, Steps::lanes);
+                } else {
+                    simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
+                        Steps::ops::store_quarters(reinterpret_cast<float*>(out) + 4 * (First + v), 4 * Steps::vectors,
+                                                   scaled<typename Steps::isa>(sums[v], vector.requantize, First + v));
+                    });
+                }
             } else if constexpr (Count == Steps::vectors) {
                 typename Codes::words words[Codes::half];
                 codes.narrow(sums, words);
@@ -268,7 +277,7 @@ void depthwise_conv2d(const depthwise_strip& strip) {
     // A copy is out of reach of the bytes that are written, and need not be read again after each store.
     const depthwise_strip s = strip;
     using codes_type = code_store<typename Steps::isa, Steps::vectors>;
-    const std::int64_t bytes = s.requantize.kind == epilogue::accumulators ? 4 : 1;
+    const std::int64_t bytes = output_bytes(s.requantize.kind);
     std::int64_t block = s.block;
     const auto each = [&](auto f) PO2Q_INLINE_LAMBDA {
         for (std::int64_t column = 0; column < s.columns; ++column)

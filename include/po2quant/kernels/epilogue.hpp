@@ -1,5 +1,5 @@
 #pragma once
-/// From int32 sums to int8 codes: what conv2d and depthwise_conv2d do with a tile of accumulators.
+/// From int32 sums to int8 codes, or to floats: what conv2d and depthwise_conv2d do with a tile of accumulators.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +22,15 @@ enum class epilogue : std::uint8_t {
     round,
     /// No shift: the int32 sums with their bias, the rounding constant taken off again.
     accumulators,
+    /// float(sum) * scale + addend: the exact sum rounded once where sums with an addend stay below 2^24 and scales are
+    /// normal floats.
+    floats,
+    /// The exact sum rounded once, whatever its size: scaled_sum.
+    wide_floats,
 };
+
+/// Bytes of an output.
+PO2Q_INLINE constexpr std::int64_t output_bytes(epilogue kind) { return kind >= epilogue::accumulators ? 4 : 1; }
 
 /// Whether sums of up to `magnitude` give the same int8 codes if they are saturated to int16 before a shift by `shift`:
 /// where they fit, or where what int16 holds at most is still too large for int8, as 32767 / 2^8 = 127.99 is. The shift
@@ -51,11 +59,18 @@ struct requantize_block {
     code_range range;
     rounding mode;
     epilogue kind;
+    const float* scale = nullptr;   ///< read by `floats` only: 2^shift
+    const float* addend = nullptr;  ///< read by `floats` and `wide_floats`, which take shift as the exponent of sums
 
     /// That of a block whose arrays begin at lane `lane` of these.
     PO2Q_INLINE requantize_block from_lane(std::int64_t lane) const {
         requantize_block block = *this;
         block.shift += lane;
+        if (kind == epilogue::floats) block.scale += lane;
+        if (kind >= epilogue::floats) {
+            block.addend += lane;
+            return block;
+        }
         if (kind == epilogue::shift_words) block.factor += 2 * lane;
         block.rounding_constant += lane;
         return block;
@@ -93,7 +108,8 @@ void shift_lanes(std::int32_t* acc, const std::int32_t* shift, int count, roundi
     }
 }
 
-/// The slow ways out of store_sums, of `count` lanes in memory: int32 sums, or any rounding and any shift.
+/// The slow ways out of store_sums, of `count` lanes in memory: int32 sums, floats that are rounded by wider arithmetic
+/// or lie apart, or any rounding and any shift.
 template <class Arch, int Vectors>
 [[gnu::noinline]] void store_sums_slowly(void* out, std::int64_t stride, std::int32_t* lanes, requantize_block block,
                                          int count) {
@@ -103,6 +119,14 @@ template <class Arch, int Vectors>
         for (int i = 0; i < Vectors * ops::lanes; ++i) {
             const int c = ops::channel_of(Vectors, i / ops::lanes, i % ops::lanes);
             if (c < count) sums[c * stride] = lanes[i] - block.rounding_constant[i];
+        }
+        return;
+    }
+    if (block.kind >= epilogue::floats) {
+        auto* sums = static_cast<float*>(out);
+        for (int i = 0; i < Vectors * ops::lanes; ++i) {
+            const int c = ops::channel_of(Vectors, i / ops::lanes, i % ops::lanes);
+            if (c < count) sums[c * stride] = scaled_sum(lanes[i], block.shift[i], block.addend[i]);
         }
         return;
     }
@@ -166,13 +190,35 @@ private:
     bool by_words_;
 };
 
-/// Stores `Vectors` registers of sums: the first `count` channels at `out` (+ i * stride elements), as int8 codes or
-/// int32.
+/// Register `v` of sums as floats, by epilogue::floats.
+template <class Arch>
+PO2Q_INLINE typename simd::integer<Arch>::floats scaled(typename simd::integer<Arch>::reg sums,
+                                                        const requantize_block& block, int v) {
+    constexpr int lanes = simd::integer<Arch>::lanes;
+    return simd::integer<Arch>::scale(sums, block.scale + v * lanes, block.addend + v * lanes);
+}
+
+/// Stores `Vectors` registers of sums by epilogue::floats: the first `count` channels side by side.
+template <class Arch, int Vectors>
+PO2Q_INLINE void store_floats(void* out, const typename simd::integer<Arch>::reg (&acc)[Vectors],
+                              const requantize_block& block, int count) {
+    using ops = simd::integer<Arch>;
+    typename ops::floats y[Vectors];
+    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { y[v] = scaled<Arch>(acc[v], block, v); });
+    ops::template store_channels<Vectors>(static_cast<float*>(out), y, count);
+}
+
+/// Stores `Vectors` registers of sums: the first `count` channels at `out` (+ i * stride elements), as int8 codes,
+/// int32 or floats.
 template <class Arch, int Vectors>
 PO2Q_INLINE void store_sums(void* out, std::int64_t stride, const typename simd::integer<Arch>::reg (&acc)[Vectors],
                             const requantize_block& block, const code_store<Arch, Vectors>& codes, int count) {
     using ops = simd::integer<Arch>;
     if (block.kind > epilogue::shift) {
+        if (block.kind == epilogue::floats && stride == 1) {
+            store_floats<Arch, Vectors>(out, acc, block, count);
+            return;
+        }
         alignas(64) std::int32_t lanes[Vectors * ops::lanes];
         simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { ops::store(lanes + v * ops::lanes, acc[v]); });
         store_sums_slowly<Arch, Vectors>(out, stride, lanes, block, count);

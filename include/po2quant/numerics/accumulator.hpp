@@ -1,7 +1,9 @@
 #pragma once
 /// The integers between a sum of products and its output code: bias, shift, clamp, and the proof that int32 holds them.
+#include <bit>
 #include <cstdint>
 
+#include <po2quant/numerics/exponent.hpp>
 #include <po2quant/numerics/format.hpp>
 #include <po2quant/numerics/saturate.hpp>
 
@@ -42,6 +44,22 @@ PO2Q_INLINE constexpr std::int64_t align_bias(std::int32_t bias, int bias_expone
 /// y = clamp(round(accumulator / 2^shift), low, high).
 PO2Q_INLINE constexpr std::int32_t requantize(std::int32_t accumulator, int shift, rounding mode, code_range range) {
     return clamp<std::int32_t>(shift_right(accumulator, shift, mode), range.low, range.high);
+}
+
+/// The float32 next to accumulator * 2^exponent + addend, ties to even: the exact sum rounded once, subnormals and
+/// overflow to ±∞ included; a sum of 0 is +0. Requires |exponent| <= 200 and a finite addend.
+///
+/// The sum of two doubles is rounded to odd, by its error: what a second rounding, to less than half of its bits,
+/// cannot tell from the exact sum.
+PO2Q_INLINE constexpr float scaled_sum(std::int32_t accumulator, int exponent, float addend) {
+    const double a = static_cast<double>(accumulator) * exp2_double(exponent);
+    const double b = addend;
+    const double sum = a + b;
+    const double of_b = sum - a;
+    const double error = (a - (sum - of_b)) + (b - of_b);
+    const auto bits = std::bit_cast<std::int64_t>(sum);
+    if (error == 0 || (bits & 1) != 0) return static_cast<float>(sum);
+    return static_cast<float>(std::bit_cast<double>((error > 0) == (sum > 0) ? bits + 1 : bits - 1));
 }
 
 /// The extreme values of a sum of products over every input of the format: interval arithmetic in integers.

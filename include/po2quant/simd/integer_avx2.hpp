@@ -14,6 +14,7 @@ struct integer<arch::avx2> {
     using reg = __m256i;
     using words = __m256i;
     using bytes = __m256i;
+    using floats = __m256;
 
     static PO2Q_INLINE reg load(const std::int32_t* p) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -187,6 +188,30 @@ struct integer<arch::avx2> {
         }
         alignas(32) std::int8_t part[32];
         _mm256_store_si256(reinterpret_cast<__m256i*>(part), codes);
+        for (int i = 0; i < count; ++i) p[i] = part[i];
+    }
+
+    static PO2Q_INLINE floats scale(reg a, const float* scale, const float* addend) {
+        return _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(a), _mm256_loadu_ps(scale)), _mm256_loadu_ps(addend));
+    }
+    /// Register v's 128 bits h are the channels from 4 · (h · Vectors + v) on: number k of these quadruples is half
+    /// k / Vectors of register k % Vectors.
+    template <int Vectors>
+    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count) {
+        const auto store_all = [&y](float* to) PO2Q_INLINE_LAMBDA {
+            unroll<Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
+                constexpr int first = 2 * i;
+                constexpr int second = 2 * i + 1;
+                _mm256_storeu_ps(to + i * lanes, _mm256_permute2f128_ps(y[first % Vectors], y[second % Vectors],
+                                                                        first / Vectors + 16 * (2 + second / Vectors)));
+            });
+        };
+        if (count >= Vectors * lanes) {
+            store_all(p);
+            return;
+        }
+        float part[Vectors * lanes];
+        store_all(part);
         for (int i = 0; i < count; ++i) p[i] = part[i];
     }
 };

@@ -15,6 +15,7 @@ struct integer<arch::avx512bw> {
     using reg = __m512i;
     using words = __m512i;
     using bytes = __m512i;
+    using floats = __m512;
 
     static PO2Q_INLINE reg load(const std::int32_t* p) { return _mm512_loadu_si512(p); }
     static PO2Q_INLINE void store(std::int32_t* p, reg r) { _mm512_storeu_si512(p, r); }
@@ -239,6 +240,52 @@ struct integer<arch::avx512bw> {
                 _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(codes));
             else _mm256_mask_storeu_epi8(p, static_cast<__mmask32>((1ULL << count) - 1), codes);
         }
+    }
+
+    static PO2Q_INLINE floats scale(reg a, const float* scale, const float* addend) {
+        return _mm512_fmadd_ps(_mm512_cvtepi32_ps(a), _mm512_loadu_ps(scale), _mm512_loadu_ps(addend));
+    }
+    /// The 128 bits h of a register at p + h * stride.
+    static PO2Q_INLINE void store_quarters(float* p, std::int64_t stride, floats y) {
+        unroll<4>([&](auto h) PO2Q_INLINE_LAMBDA { _mm_storeu_ps(p + h * stride, _mm512_extractf32x4_ps(y, h)); });
+    }
+    /// Register v's 128 bits h are the channels from 4 · (h · Vectors + v) on.
+    template <int Vectors>
+    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count) {
+        static_assert(Vectors >= 1 && Vectors <= 4);
+        floats ordered[Vectors];
+        if constexpr (Vectors == 1) {
+            ordered[0] = y[0];
+        } else if constexpr (Vectors == 2) {
+            const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+            const __m512i high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+            const __m512d a = _mm512_castps_pd(y[0]);
+            const __m512d b = _mm512_castps_pd(y[1]);
+            ordered[0] = _mm512_castpd_ps(_mm512_permutex2var_pd(a, low, b));
+            ordered[1] = _mm512_castpd_ps(_mm512_permutex2var_pd(a, high, b));
+        } else if constexpr (Vectors == 3) {
+            alignas(64) float part[48];
+            unroll<3>([&](auto v) PO2Q_INLINE_LAMBDA { store_quarters(part + 4 * v, 12, y[v]); });
+            unroll<3>([&](auto v) PO2Q_INLINE_LAMBDA { ordered[v] = _mm512_load_ps(part + 16 * v); });
+        } else {
+            // Transposed, as 4 × 4 of 128 bits.
+            const floats ab_low = _mm512_shuffle_f32x4(y[0], y[1], 0x44);
+            const floats ab_high = _mm512_shuffle_f32x4(y[0], y[1], 0xee);
+            const floats cd_low = _mm512_shuffle_f32x4(y[2], y[3], 0x44);
+            const floats cd_high = _mm512_shuffle_f32x4(y[2], y[3], 0xee);
+            ordered[0] = _mm512_shuffle_f32x4(ab_low, cd_low, 0x88);
+            ordered[1] = _mm512_shuffle_f32x4(ab_low, cd_low, 0xdd);
+            ordered[2] = _mm512_shuffle_f32x4(ab_high, cd_high, 0x88);
+            ordered[3] = _mm512_shuffle_f32x4(ab_high, cd_high, 0xdd);
+        }
+        if (count >= Vectors * lanes) {
+            unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { _mm512_storeu_ps(p + v * lanes, ordered[v]); });
+            return;
+        }
+        unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+            const int left = po2quant::clamp<int>(count - v * lanes, 0, lanes);
+            _mm512_mask_storeu_ps(p + v * lanes, static_cast<__mmask16>((1U << left) - 1U), ordered[v]);
+        });
     }
 };
 

@@ -11,7 +11,7 @@ namespace po2quant::simd {
 
 /// Integer registers and operations of one instruction set.
 ///
-///   reg     `lanes` int32; words: the same bits as 2·lanes int16; bytes: as 4·lanes int8
+///   reg     `lanes` int32; words: the same bits as 2·lanes int16; bytes: as 4·lanes int8; floats: `lanes` of them
 ///
 /// Dot products of outputs in lanes: dot_i8 for any int8 input codes, dot_u7 for codes of 0..127 in int8, dot_i16 for
 /// int16 codes; weights are int8 codes. Each has
@@ -37,6 +37,9 @@ struct integer_generic {
     };
     struct bytes {
         std::int8_t lane[4 * lanes];
+    };
+    struct floats {
+        float lane[lanes];
     };
 
     // ---- int32 lanes ----
@@ -271,6 +274,23 @@ struct integer_generic {
                 if (c < count)
                     p[c] = static_cast<std::int8_t>(po2quant::clamp<std::int32_t>(code, range.low, range.high));
             }
+    }
+
+    // ---- floats out ----
+
+    /// a * scale + addend, the int32 rounded to a float, or the last sum, but never both: whether they are fused is all
+    /// the same.
+    static PO2Q_INLINE floats scale(reg a, const float* scale, const float* addend) {
+        floats y;
+        for (int i = 0; i < lanes; ++i) y.lane[i] = static_cast<float>(a.lane[i]) * scale[i] + addend[i];
+        return y;
+    }
+    /// The first `count` of Vectors·lanes floats at p, in channel order; nothing behind is touched.
+    template <int Vectors>
+    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count) {
+        for (int v = 0; v < Vectors; ++v)
+            for (int i = 0; i < lanes; ++i)
+                if (const int c = channel_of(Vectors, v, i); c < count) p[c] = y[v].lane[i];
     }
 };
 

@@ -2,6 +2,7 @@
 /// Integer primitives of SSE2, which every x86-64 CPU has: int8 products as int16 pairs (pmaddwd).
 #include <po2quant/simd/arch.hpp>
 #include <po2quant/simd/integer_generic.hpp>
+#include <po2quant/simd/unroll.hpp>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -16,6 +17,7 @@ struct integer<arch::sse2> {
     using reg = __m128i;
     using words = __m128i;
     using bytes = __m128i;
+    using floats = __m128;
 
     static PO2Q_INLINE reg load(const std::int32_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
     static PO2Q_INLINE void store(std::int32_t* p, reg r) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), r); }
@@ -229,6 +231,20 @@ struct integer<arch::sse2> {
         }
         alignas(16) std::int8_t part[16];
         _mm_store_si128(reinterpret_cast<__m128i*>(part), codes);
+        for (int i = 0; i < count; ++i) p[i] = part[i];
+    }
+    static PO2Q_INLINE floats scale(reg a, const float* scale, const float* addend) {
+        return _mm_add_ps(_mm_mul_ps(_mm_cvtepi32_ps(a), _mm_loadu_ps(scale)), _mm_loadu_ps(addend));
+    }
+    /// A register holds 4 neighbouring channels, whatever their number.
+    template <int Vectors>
+    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count) {
+        if (count >= Vectors * lanes) {
+            unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { _mm_storeu_ps(p + v * lanes, y[v]); });
+            return;
+        }
+        float part[Vectors * lanes];
+        unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { _mm_storeu_ps(part + v * lanes, y[v]); });
         for (int i = 0; i < count; ++i) p[i] = part[i];
     }
     static PO2Q_INLINE void store_four(std::int8_t* p, __m128i codes) {
