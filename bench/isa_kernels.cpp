@@ -181,6 +181,7 @@ constexpr kernel_table PO2QUANT_JOIN(PO2QUANT_ISA, _kernels) = {
     &add,
     &kernels::conv2d_table_of<isa>,
     &kernels::depthwise_table_of<isa>,
+    &kernels::quantize_table_of<isa>,
     &dot_products,
     &read,
     &read_write,

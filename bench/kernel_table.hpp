@@ -7,6 +7,7 @@
 #include <po2quant/kernels/conv2d.hpp>
 #include <po2quant/kernels/depthwise_conv2d.hpp>
 #include <po2quant/kernels/minmax.hpp>
+#include <po2quant/kernels/quantize.hpp>
 
 namespace po2quant::bench {
 
@@ -26,6 +27,7 @@ struct kernel_table {
     void (*add)(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::size_t n);
     const kernels::conv2d_table* conv2d;
     const kernels::depthwise_table* depthwise_conv2d;
+    const kernels::quantize_table* quantize_codes;
 
     /// Roofs: int8 multiply-accumulates by the set's best dot product, in registers; reads; reads and writes in place;
     /// reads of two and writes of one.

@@ -9,36 +9,16 @@
 #include <string>
 #include <vector>
 
+#include <po2quant/inference/integer_forward.hpp>
 #include <po2quant/inference/separable_conv2d.hpp>
 
-#include "kernel_table.hpp"
 #include "measure.hpp"
 #include "plain.hpp"
+#include "runnable_tables.hpp"
 #include "shapes.hpp"
 
 namespace po2quant::bench {
 namespace {
-
-std::vector<const kernel_table*> runnable_tables() {
-    std::vector<const kernel_table*> all;
-    for (const kernel_table* table : {
-             &generic_kernels,
-#if defined(__x86_64__)
-                 &sse2_kernels, &sse4_1_kernels, &avx2_kernels, &avx_vnni_kernels, &avx512bw_kernels,
-                 &avx512_vnni_kernels,
-#endif
-         }) {
-        if (cpu_supports(table->name)) all.push_back(table);
-        else std::fprintf(stderr, "not measured: this CPU has no %s\n", table->name);
-    }
-    return all;
-}
-
-/// The instruction set whose roofs everything is compared with.
-const kernel_table& best() {
-    static const kernel_table* const table = runnable_tables().back();
-    return *table;
-}
 
 template <class T>
 using buffer = std::vector<T, po2quant::detail::aligned_allocator<T>>;
@@ -244,6 +224,37 @@ void run_convolution(benchmark::State& state, const layer& l, const kernel_table
     run_layer(state, shape.macs(), [&] { op.run(in, out); });
 }
 
+template <class Values>
+void fill_normal(Values& values, std::uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    for (float& v : values) v = normal(random);
+}
+
+/// A training step's forward pass from floats to floats, weights quantized and packed in it; the roof is that of the
+/// dot products all the same.
+void run_integer_forward(benchmark::State& state, const layer& l, const kernel_table* table) {
+    window2d window{.kernel = {l.kernel, l.kernel}, .stride = {l.stride, l.stride}};
+    const nhwc input{.batch = 8, .height = l.size, .width = l.size, .channels = l.channels};
+    window.padding = same_padding(input, window);
+    const auto run = [&](auto op) {
+        buffer<float> x(static_cast<std::size_t>(input.elements()));
+        buffer<float> weights(static_cast<std::size_t>(op.shape().weights()));
+        fill_normal(x, 1);
+        fill_normal(weights, 2);
+        buffer<float> y(static_cast<std::size_t>(op.output().elements()));
+        run_layer(state, op.shape().macs(),
+                  [&] { op.run(x, {.exponent = exponent}, weights, {.exponents = weight_exponents}, {}, y); });
+        state.counters["roof_fraction"] = state.counters["peak_fraction"];
+    };
+    if (l.outputs == 0)
+        run(integer_forward_depthwise_conv2d({input, 1, window}, int8, weight_layout::hwio, *table->depthwise_conv2d,
+                                             *table->quantize_codes));
+    else
+        run(integer_forward_conv2d({input, l.outputs, window}, int8, weight_layout::hwio, *table->conv2d,
+                                   *table->quantize_codes));
+}
+
 /// A fused op beside its ops apart.
 template <class Fused, class Apart>
 void run_fused(benchmark::State& state, std::int64_t macs, Fused fused, Apart apart) {
@@ -304,6 +315,8 @@ constexpr int samples = 15;
 
 void register_all() {
     std::vector<const kernel_table*> tables = runnable_tables();
+    for (const kernel_table* table : all_tables)
+        if (!cpu_supports(table->name)) std::fprintf(stderr, "not measured: this CPU has no %s\n", table->name);
     tables.push_back(nullptr);
     const auto add = [](const std::string& name, auto run) {
         benchmark::RegisterBenchmark(name.c_str(), run)
@@ -331,6 +344,12 @@ void register_all() {
                 add(std::string("conv2d_uint7/") + table->name + "/" + l.name,
                     [&l, table](benchmark::State& state) { run_convolution(state, l, table, uint7); });
     }
+    for (const layer& l : layers)
+        for (const kernel_table* table : tables)
+            if (table != nullptr)
+                add(std::string(l.outputs == 0 ? "integer_forward_depthwise_conv2d/" : "integer_forward_conv2d/") +
+                        table->name + "/" + l.name,
+                    [&l, table](benchmark::State& state) { run_integer_forward(state, l, table); });
     for (const kernel_table* table : tables) {
         if (table == nullptr) continue;
         for (const separable_block& b : separable_blocks)

@@ -35,6 +35,24 @@ inline constexpr layer layers[] = {
     {"conv3x3_96x96x1_8_s2", 96, 1, 8, 3, 2},
 };
 
+/// MobileNetV1 1.0 at 224, each layer and how often it is there; those that `layers` has not are timed for sums only.
+struct net_layer {
+    layer shape;
+    int count;
+};
+inline constexpr net_layer mobilenet[] = {
+    {{"conv3x3_224x224x3_32_s2", 224, 3, 32, 3, 2}, 1}, {{"dw3x3_112x112x32_s1", 112, 32, 0, 3, 1}, 1},
+    {{"pw_112x112x32_64", 112, 32, 64, 1, 1}, 1},       {{"dw3x3_112x112x64_s2", 112, 64, 0, 3, 2}, 1},
+    {{"pw_56x56x64_128", 56, 64, 128, 1, 1}, 1},        {{"dw3x3_56x56x128_s1", 56, 128, 0, 3, 1}, 1},
+    {{"pw_56x56x128_128", 56, 128, 128, 1, 1}, 1},      {{"dw3x3_56x56x128_s2", 56, 128, 0, 3, 2}, 1},
+    {{"pw_28x28x128_256", 28, 128, 256, 1, 1}, 1},      {{"dw3x3_28x28x256_s1", 28, 256, 0, 3, 1}, 1},
+    {{"pw_28x28x256_256", 28, 256, 256, 1, 1}, 1},      {{"dw3x3_28x28x256_s2", 28, 256, 0, 3, 2}, 1},
+    {{"pw_14x14x256_512", 14, 256, 512, 1, 1}, 1},      {{"dw3x3_14x14x512_s1", 14, 512, 0, 3, 1}, 5},
+    {{"pw_14x14x512_512", 14, 512, 512, 1, 1}, 5},      {{"dw3x3_14x14x512_s2", 14, 512, 0, 3, 2}, 1},
+    {{"pw_7x7x512_1024", 7, 512, 1024, 1, 1}, 1},       {{"dw3x3_7x7x1024_s1", 7, 1024, 0, 3, 1}, 1},
+    {{"pw_7x7x1024_1024", 7, 1024, 1024, 1, 1}, 1},
+};
+
 /// MobileNet's blocks: a 3×3 depthwise layer and the 1×1 layer behind it. The last one's tensors are beyond L2.
 struct separable_block {
     const char* name;

@@ -15,35 +15,14 @@
 #include <po2quant/inference/conv2d.hpp>
 #include <po2quant/inference/depthwise_conv2d.hpp>
 
-#include "../kernel_table.hpp"
 #include "../plain.hpp"
+#include "../runnable_tables.hpp"
 #include "../shapes.hpp"
 #include "../timing.hpp"
 #include "peer.hpp"
 
 namespace po2quant::bench {
 namespace {
-
-const kernel_table& best() {
-    static const kernel_table* const table = [] {
-        const kernel_table* all[] = {
-            &generic_kernels,
-#if defined(__x86_64__)
-            &sse2_kernels,
-            &sse4_1_kernels,
-            &avx2_kernels,
-            &avx_vnni_kernels,
-            &avx512bw_kernels,
-            &avx512_vnni_kernels
-#endif
-        };
-        const kernel_table* last = all[0];
-        for (const kernel_table* t : all)
-            if (cpu_supports(t->name)) last = t;
-        return last;
-    }();
-    return *table;
-}
 
 constexpr int weight_exponents[] = {-7};
 constexpr int bias_exponents[] = {-11};
@@ -115,24 +94,6 @@ struct options {
     std::regex filter{".*"};
     int rounds = 21;
     unsigned seed = 1;
-};
-
-/// MobileNetV1 1.0 at 224: the layers that shapes.hpp does not name are timed for the sum only.
-struct net_layer {
-    layer shape;
-    int count;
-};
-constexpr net_layer mobilenet[] = {
-    {{"conv3x3_224x224x3_32_s2", 224, 3, 32, 3, 2}, 1}, {{"dw3x3_112x112x32_s1", 112, 32, 0, 3, 1}, 1},
-    {{"pw_112x112x32_64", 112, 32, 64, 1, 1}, 1},       {{"dw3x3_112x112x64_s2", 112, 64, 0, 3, 2}, 1},
-    {{"pw_56x56x64_128", 56, 64, 128, 1, 1}, 1},        {{"dw3x3_56x56x128_s1", 56, 128, 0, 3, 1}, 1},
-    {{"pw_56x56x128_128", 56, 128, 128, 1, 1}, 1},      {{"dw3x3_56x56x128_s2", 56, 128, 0, 3, 2}, 1},
-    {{"pw_28x28x128_256", 28, 128, 256, 1, 1}, 1},      {{"dw3x3_28x28x256_s1", 28, 256, 0, 3, 1}, 1},
-    {{"pw_28x28x256_256", 28, 256, 256, 1, 1}, 1},      {{"dw3x3_28x28x256_s2", 28, 256, 0, 3, 2}, 1},
-    {{"pw_14x14x256_512", 14, 256, 512, 1, 1}, 1},      {{"dw3x3_14x14x512_s1", 14, 512, 0, 3, 1}, 5},
-    {{"pw_14x14x512_512", 14, 512, 512, 1, 1}, 5},      {{"dw3x3_14x14x512_s2", 14, 512, 0, 3, 2}, 1},
-    {{"pw_7x7x512_1024", 7, 512, 1024, 1, 1}, 1},       {{"dw3x3_7x7x1024_s1", 7, 1024, 0, 3, 1}, 1},
-    {{"pw_7x7x1024_1024", 7, 1024, 1024, 1, 1}, 1},
 };
 
 std::vector<peer> peers() {
