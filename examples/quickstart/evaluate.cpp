@@ -91,6 +91,7 @@ comparison compare(quantized_graph& graph, integer_network& net, const labelled_
     std::vector<std::int8_t> codes(pixels.size());
     std::vector<float> values;
     std::int64_t right = 0;
+    graph.set_integer_forward(false);
     for (std::int64_t i = 0; i + batch <= images.count(); i += batch) {
         load_images(images, i, pixels);
         std::ranges::copy(pixels, graph.input(batch).begin());
@@ -113,7 +114,41 @@ comparison compare(quantized_graph& graph, integer_network& net, const labelled_
             values[n] = std::ldexp(static_cast<float>(logits[n]), layers.back().output_exponent);
         count_differences(all.tensors.back(), float_logits, values);
     }
+    graph.set_integer_forward(true);
     all.integer_accuracy = 100.0 * static_cast<double>(right) / static_cast<double>(images.count());
+    return all;
+}
+
+step_comparison compare_steps(quantized_graph& graph, const labelled_images& images) {
+    graph.set_tracking(false);
+    const auto forward = [&](bool by_integers) {
+        graph.set_integer_forward(by_integers);
+        load_images(images, 0, graph.input(training_batch));  // a step rounds its input in place
+        return graph.forward();
+    };
+    step_comparison all;
+    const std::span<const float> logits = forward(false);
+    const std::vector<float> gradient(logits.size(), 0x1p-7F);
+    std::vector<std::vector<float>> floats;
+    for (std::size_t l = 0; l < graph.net().layers.size(); ++l)
+        floats.emplace_back(graph.clamped(l).begin(), graph.clamped(l).end());
+    forward(true);
+    for (std::size_t l = 0; l < floats.size(); ++l) {
+        all.compared += static_cast<std::int64_t>(floats[l].size());
+        for (std::size_t i = 0; i < floats[l].size(); ++i) all.differing += !(graph.clamped(l)[i] == floats[l][i]);
+    }
+    std::vector<double> times[2];
+    for (int round = 0; round < 15; ++round)
+        for (const bool by_integers : {false, true}) {
+            const stopwatch watch;
+            forward(by_integers);
+            graph.backward(gradient);
+            times[by_integers].push_back(1000 * watch.seconds());
+        }
+    for (std::vector<double>& t : times) std::ranges::nth_element(t, t.begin() + 7);
+    all.float_milliseconds = times[0][7];
+    all.integer_milliseconds = times[1][7];
+    graph.set_tracking(true);
     return all;
 }
 

@@ -29,7 +29,12 @@ constexpr int finest_weight_exponent = -14;
 
 quantized_graph::quantized_graph(network& net, std::uint64_t calibration_steps, const process_group& group)
     : training_graph(group), net_(net), layers_(net.layers.size()) {
-    for (tensors& t : layers_) t.grids.range.delay = calibration_steps;
+    pq::integer_format codes = pq::int8;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+        layers_[i].grids.range.delay = calibration_steps;
+        layers_[i].codes = codes;
+        if (net.layers[i].shape.clamp != pq::activation::none) codes = pq::uint7;
+    }
 }
 
 void quantized_graph::freeze() {
@@ -87,6 +92,51 @@ void quantized_graph::quantize_outputs(const layer& l, tensors& t) const {
     }
 }
 
+/// clamp(x*w + bias) in float32.
+void quantized_graph::convolve(const layer& l, tensors& t, std::span<const float> x) const {
+    const layer_shape& s = l.shape;
+    const std::int64_t in = s.input.elements();
+    const std::int64_t out = s.output().elements();
+    const float low = lower_limit(s.clamp);
+    const float high = upper_limit(s.clamp);
+    for_each_slot(images_, [&](std::int64_t, std::int64_t first, std::int64_t count) {
+        float* y = t.clamped.data() + first * out;
+        quickstart::forward(s, count, x.data() + first * in, t.weights.data(), y);
+        if (!l.learns()) return;
+        for_each_channels(s.outputs, [&](std::int64_t c, auto zero) {
+            using lanes = decltype(zero);
+            const lanes bias = lanes::Map(t.bias.data() + c);
+            for (std::int64_t at = c; at < count * out; at += s.outputs)
+                lanes::Map(y + at) = (lanes::Map(y + at) + bias).max(low).min(high);
+        });
+    });
+}
+
+/// The same of quantized tensors on the integer kernels, made anew where the number of images has changed.
+void quantized_graph::convolve_by_integers(const layer& l, tensors& t, std::span<const float> x) const {
+    const layer_shape& s = l.shape;
+    pq::nhwc input = s.input;
+    input.batch = images_;
+    const pq::quantizer input_q{.format = t.codes, .exponent = t.grids.input_exponent};
+    const auto run = [&](auto& op, const auto& shape) {
+        if (!op || op->shape().input.batch != images_) op.emplace(shape, t.codes);
+        op->run(x, input_q, l.weights.value, weight_quantizer(t.grids), t.bias, t.clamped, threads);
+    };
+    if (s.kind == op::depthwise_conv2d)
+        run(t.depthwise_conv2d, pq::depthwise_conv2d_shape{.input = input, .window = s.window});
+    else run(t.conv2d, pq::conv2d_shape{.input = input, .outputs = s.outputs, .window = s.window});
+    const float low = lower_limit(s.clamp);
+    const float high = upper_limit(s.clamp);
+    for_each_slot(images_, [&](std::int64_t, std::int64_t first, std::int64_t count) {
+        const std::int64_t out = s.output().elements();
+        for_each_channels(out * count, [&](std::int64_t at, auto zero) {
+            using lanes = decltype(zero);
+            float* y = t.clamped.data() + first * out + at;
+            lanes::Map(y) = lanes::Map(y).max(low).min(high);
+        });
+    });
+}
+
 std::span<const float> quantized_graph::forward() {
     pq::fake_quantize(input_, input_, input_quantizer, threads);
     const std::vector<float>* x = &input_;
@@ -95,8 +145,6 @@ std::span<const float> quantized_graph::forward() {
         const layer& l = net_.layers[i];
         tensors& t = layers_[i];
         const layer_shape& s = l.shape;
-        const std::int64_t in = s.input.elements();
-        const std::int64_t out = s.output().elements();
         t.grids.input_exponent = input_exponent;
         if (l.learns() && t.grids.range.quantizing()) {
             quantize_parameters(l, t);
@@ -104,20 +152,9 @@ std::span<const float> quantized_graph::forward() {
             t.weights = l.weights.value;
             t.bias = l.bias.value;
         }
-        t.clamped.resize(static_cast<std::size_t>(images_ * out));
-        const float low = lower_limit(s.clamp);
-        const float high = upper_limit(s.clamp);
-        for_each_slot(images_, [&](std::int64_t, std::int64_t first, std::int64_t count) {
-            float* y = t.clamped.data() + first * out;
-            quickstart::forward(s, count, x->data() + first * in, t.weights.data(), y);
-            if (!l.learns()) return;
-            for_each_channels(s.outputs, [&](std::int64_t c, auto zero) {
-                using lanes = decltype(zero);
-                const lanes bias = lanes::Map(t.bias.data() + c);
-                for (std::int64_t at = c; at < count * out; at += s.outputs)
-                    lanes::Map(y + at) = (lanes::Map(y + at) + bias).max(low).min(high);
-            });
-        });
+        t.clamped.resize(static_cast<std::size_t>(images_ * s.output().elements()));
+        if (integer_forward_ && l.learns() && t.grids.range.quantizing()) convolve_by_integers(l, t, *x);
+        else convolve(l, t, *x);
         quantize_outputs(l, t);
         x = &t.output;
         input_exponent = t.grids.output_exponent;

@@ -1,7 +1,10 @@
 #pragma once
 /// Training with fake quantization: where the library's kernels plug into a host's loop. Every call of pq:: in the .cpp
 /// is one line that a real framework's layer would hold too.
+#include <po2quant/inference/integer_forward.hpp>
 #include <po2quant/training/range_trackers.hpp>
+
+#include <optional>
 
 #include "network.hpp"
 
@@ -31,6 +34,9 @@ public:
 
     /// Whether forward passes change ranges; off for evaluation.
     void set_tracking(bool on) { tracking_ = on; }
+    /// Whether convolutions of quantized tensors are computed by integers, as they are unless this says otherwise, or
+    /// in float32. The bits are the same.
+    void set_integer_forward(bool on) { integer_forward_ = on; }
     /// Ranges, and so the activations' exponents, stay as they are from now on.
     void freeze();
 
@@ -50,14 +56,20 @@ private:
         std::vector<float> output;   ///< clamped, on its grid: the next layer's input
         std::vector<float> gradient;
         std::vector<float> partial;
+        std::optional<pq::integer_forward_conv2d> conv2d;
+        std::optional<pq::integer_forward_depthwise_conv2d> depthwise_conv2d;
+        pq::integer_format codes = pq::int8;  ///< of its inputs: behind a clamp nothing negative
     };
 
     void quantize_parameters(const layer& l, tensors& t) const;
+    void convolve(const layer& l, tensors& t, std::span<const float> x) const;
+    void convolve_by_integers(const layer& l, tensors& t, std::span<const float> x) const;
     void quantize_outputs(const layer& l, tensors& t) const;
 
     network& net_;
     std::int64_t images_ = 0;
     bool tracking_ = true;
+    bool integer_forward_ = true;
     std::vector<float> input_;
     std::vector<float> input_gradient_;
     std::vector<tensors> layers_;

@@ -51,6 +51,11 @@ void write_json(const std::filesystem::path& file, const report& r) {
           {"integer", r.bits.integer_accuracy}}},
         {"activations", {{"compared", r.bits.compared()}, {"differing", r.bits.differing()}, {"tensors", tensors}}},
         {"milliseconds", {{"float32", r.float_milliseconds}, {"integer", r.integer_milliseconds}}},
+        {"training_step",
+         {{"float32_milliseconds", r.steps.float_milliseconds},
+          {"integer_forward_milliseconds", r.steps.integer_milliseconds},
+          {"compared", r.steps.compared},
+          {"differing", r.steps.differing}}},
         {"training", {{"float32", curve_json(r.float_training)}, {"qat", curve_json(r.qat)}}},
     };
     std::ofstream(file) << all.dump(2) << '\n';
@@ -86,6 +91,11 @@ void print_report(const report& r, const integer_network& net) {
     std::printf("              integers alone              %6.2f %%\n", r.bits.integer_accuracy);
     std::printf("  same bits   %lld activations compared, %lld differ\n", static_cast<long long>(r.bits.compared()),
                 static_cast<long long>(r.bits.differing()));
+    std::printf(
+        "  training    step by float32 convolutions %.1f ms, with integer forward passes %.1f ms; %lld outputs "
+        "compared, %lld differ\n",
+        r.steps.float_milliseconds, r.steps.integer_milliseconds, static_cast<long long>(r.steps.compared),
+        static_cast<long long>(r.steps.differing));
     std::printf("  inference   float32 (Eigen) %.0f ms, integer (%s) %.0f ms, %.1f times as fast\n",
                 r.float_milliseconds, net.layers().front().conv2d->arch(), r.integer_milliseconds,
                 r.float_milliseconds / r.integer_milliseconds);

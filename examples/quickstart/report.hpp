@@ -18,6 +18,7 @@ struct report {
     double integer_milliseconds = 0;
     training_result float_training = {};
     training_result qat = {};
+    step_comparison steps = {};
     comparison bits = {};
 };
 
