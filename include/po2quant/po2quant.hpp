@@ -22,10 +22,12 @@
 #include <po2quant/numerics/quantizer.hpp>
 #include <po2quant/numerics/rounding.hpp>
 #include <po2quant/numerics/saturate.hpp>
+#include <po2quant/numerics/storage.hpp>
 #include <po2quant/numerics/target.hpp>
 #include <po2quant/numerics/target_requantize.hpp>
 #include <po2quant/parallel.hpp>
 #include <po2quant/simd/arch.hpp>
+#include <po2quant/tensor/storage.hpp>
 #include <po2quant/tensor/window.hpp>
 #include <po2quant/training/batch_norm.hpp>
 #include <po2quant/training/descent.hpp>

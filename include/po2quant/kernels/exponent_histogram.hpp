@@ -11,6 +11,7 @@
 
 #include <po2quant/config.hpp>
 #include <po2quant/simd/exponent_bytes.hpp>
+#include <po2quant/simd/storage.hpp>
 #include <po2quant/simd/unroll.hpp>
 
 namespace po2quant::kernels {
@@ -157,6 +158,21 @@ void exponent_histogram(const float* in, std::size_t n, std::uint64_t* counts) {
         }
     }
     exponent_histogram_each<Arch>(in + begin, n - begin, counts);
+}
+
+/// Of bfloat16 and float16, which become floats by blocks that stay in L1.
+template <class Arch, half_type Half>
+void exponent_histogram(const Half* in, std::size_t n, std::uint64_t* counts) {
+    constexpr std::size_t block = 4096;
+    constexpr std::size_t lanes = simd::f32<Arch>::size;
+    alignas(64) float wide[block];
+    for (std::size_t begin = 0; begin < n; begin += block) {
+        const std::size_t size = n - begin < block ? n - begin : block;
+        const std::size_t whole = size / lanes * lanes;
+        for (std::size_t i = 0; i < whole; i += lanes) simd::load<Arch>(in + begin + i).store_aligned(wide + i);
+        if (whole < size) simd::load_first<Arch>(in + begin + whole, size - whole).store_aligned(wide + whole);
+        exponent_histogram<Arch>(wide, size, counts);
+    }
 }
 
 }  // namespace po2quant::kernels

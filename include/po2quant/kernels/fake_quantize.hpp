@@ -1,7 +1,8 @@
 #pragma once
 /// Fake quantization of n floats: y = clamp(round(x * 2^−e), qmin, qmax) * 2^e.
 ///
-///   in, out   float [n], any alignment; out may be in, else they share nothing
+///   in, out   Storage [n]: float, or bfloat16 or float16, which are converted (numerics/storage.hpp); any alignment
+///             that the type may have; out may be in, else they share nothing
 ///
 /// In the same pass, where forward_extras ask for them: the codes, and a bit for each element, whether its gradient
 /// passes.
@@ -14,6 +15,7 @@
 #include <po2quant/simd/floating.hpp>
 #include <po2quant/simd/floating_avx512.hpp>
 #include <po2quant/simd/mask.hpp>
+#include <po2quant/simd/storage.hpp>
 #include <po2quant/simd/unroll.hpp>
 
 namespace po2quant::kernels {
@@ -176,8 +178,8 @@ struct extras_writer {
 inline constexpr std::size_t least_stream = 1024;
 
 /// One exponent for all elements.
-template <class Arch, rounding Mode>
-void fake_quantize(const float* in, float* out, std::size_t n, int exponent, const grid& g,
+template <class Arch, rounding Mode, storage_type Storage>
+void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent, const grid& g,
                    const forward_extras& extras = {}) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
@@ -189,10 +191,10 @@ void fake_quantize(const float* in, float* out, std::size_t n, int exponent, con
     const bool any = extras.any();
     std::size_t i = 0;
     const auto part = [&](std::size_t count) PO2Q_INLINE_LAMBDA {
-        const batch x[1] = {count == lanes ? batch::load_unaligned(in + i) : simd::load_first<Arch>(in + i, count)};
+        const batch x[1] = {count == lanes ? simd::load<Arch>(in + i) : simd::load_first<Arch>(in + i, count)};
         const batch y[1] = {apply(x[0], i)};
         if (any) leave(x, y, scale, inverse_scale, i, count);
-        if (count == lanes) y[0].store_unaligned(out + i);
+        if (count == lanes) simd::store<Arch>(out + i, y[0]);
         else simd::store_first<Arch>(out + i, y[0], count);
         i += count;
     };
@@ -201,19 +203,19 @@ void fake_quantize(const float* in, float* out, std::size_t n, int exponent, con
             batch x[unroll];
             batch y[unroll];
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA {
-                x[k] = batch::load_unaligned(in + i + k * lanes);
+                x[k] = simd::load<Arch>(in + i + k * lanes);
                 y[k] = apply(x[k], i + k * lanes);
             });
             if constexpr (with_extras) leave(x, y, scale, inverse_scale, i);
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(out + i + k * lanes, y[k]); });
         }
     };
-    const auto store = [](float* p, const batch& y) PO2Q_INLINE_LAMBDA { y.store_unaligned(p); };
+    const auto store = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::store<Arch>(p, y); };
     if (extras.stream && n >= least_stream) {
         // Streams want aligned vectors: first the elements in front of them.
-        const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(float) % lanes;
+        const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(Storage) % lanes;
         if (off != 0) part(lanes - off);
-        const auto stream = [](float* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_store<Arch>(p, y); };
+        const auto stream = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_store<Arch>(p, y); };
         if (any) steps(std::true_type{}, stream);
         else steps(std::false_type{}, stream);
         simd::stream_fence<Arch>();
@@ -227,13 +229,13 @@ void fake_quantize(const float* in, float* out, std::size_t n, int exponent, con
 }
 
 /// Channel innermost: element i has exponent exponents[(first_channel + i) % channels].
-template <class Arch, rounding Mode>
-void fake_quantize_channels(const float* in, float* out, std::size_t n, const int* exponents, std::size_t channels,
+template <class Arch, rounding Mode, storage_type Storage>
+void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, const int* exponents, std::size_t channels,
                             std::size_t first_channel, const grid& g, const forward_extras& extras = {}) {
     using batch = simd::f32<Arch>;
     using lanes = lane_grid<Arch, Mode>;
     // Streams want aligned vectors: first the elements in front of them.
-    const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(float) % batch::size;
+    const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(Storage) % batch::size;
     if (extras.stream && off != 0 && n >= least_stream) {
         const std::size_t head = batch::size - off;
         forward_extras stored = extras;
@@ -251,12 +253,12 @@ void fake_quantize_channels(const float* in, float* out, std::size_t n, const in
     const auto lanes_of = [&](const simd::i32<Arch>& e) PO2Q_INLINE_LAMBDA { return lanes(exp2_lanes<Arch>(e), g); };
     const auto body = [&](std::size_t i, const lanes& at, std::size_t count) PO2Q_INLINE_LAMBDA {
         const bool whole = count == batch::size;
-        const batch x[1] = {whole ? batch::load_unaligned(in + i) : simd::load_first<Arch>(in + i, count)};
+        const batch x[1] = {whole ? simd::load<Arch>(in + i) : simd::load_first<Arch>(in + i, count)};
         const batch y[1] = {at(x[0], shared, i)};
         if (any) leave(x, y, at.scale, inverse_power<Arch>(at.scale), i, count);
         if (!whole) simd::store_first<Arch>(out + i, y[0], count);
         else if (stream) simd::stream_store<Arch>(out + i, y[0]);
-        else y[0].store_unaligned(out + i);
+        else simd::store<Arch>(out + i, y[0]);
     };
     for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body);
     leave.finish();

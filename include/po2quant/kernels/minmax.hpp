@@ -1,5 +1,5 @@
 #pragma once
-/// Smallest and largest finite value of n floats, and how many are not finite.
+/// Smallest and largest finite value of n floats, and how many are not finite; of bfloat16 and float16 too, as floats.
 ///
 /// A block of 4096 is first searched as if all were finite, while x · 0 is gathered beside it: it is ±0 unless some x
 /// is NaN or ±∞. Only then is the block searched again, value by value. (Products and "or" leave the ports of min and
@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include <po2quant/simd/floating.hpp>
+#include <po2quant/simd/storage.hpp>
 
 namespace po2quant::kernels {
 
@@ -35,16 +36,17 @@ PO2Q_INLINE void include(extremes& e, float v) {
 }
 
 /// One value at a time, for blocks with something non-finite and for what is behind the last vector.
-template <class Arch>
-PO2Q_INLINE void minmax_each(const float* in, std::size_t n, extremes& found) {
+template <class Arch, storage_type Storage>
+PO2Q_INLINE void minmax_each(const Storage* in, std::size_t n, extremes& found) {
     for (std::size_t i = 0; i < n; ++i) {
-        if (__builtin_isfinite(in[i])) include(found, in[i]);
+        const float v = to_float(in[i]);
+        if (__builtin_isfinite(v)) include(found, v);
         else ++found.non_finite;
     }
 }
 
-template <class Arch>
-extremes minmax(const float* in, std::size_t n) {
+template <class Arch, storage_type Storage>
+extremes minmax(const Storage* in, std::size_t n) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
     constexpr std::size_t step = 4 * lanes;  // four chains hide the latency of min and max
@@ -57,7 +59,7 @@ extremes minmax(const float* in, std::size_t n) {
     std::size_t begin = 0;
     while (n - begin >= step) {
         const std::size_t end = n - begin < block ? n - (n - begin) % step : begin + block;
-        batch low0 = batch::load_unaligned(in + begin);
+        batch low0 = simd::load<Arch>(in + begin);
         batch low1 = low0;
         batch low2 = low0;
         batch low3 = low0;
@@ -70,10 +72,10 @@ extremes minmax(const float* in, std::size_t n) {
         batch traces2(0.0F);
         batch traces3(0.0F);
         for (std::size_t i = begin; i < end; i += step) {
-            const batch x0 = simd::keep(batch::load_unaligned(in + i));
-            const batch x1 = simd::keep(batch::load_unaligned(in + i + lanes));
-            const batch x2 = simd::keep(batch::load_unaligned(in + i + 2 * lanes));
-            const batch x3 = simd::keep(batch::load_unaligned(in + i + 3 * lanes));
+            const batch x0 = simd::keep(simd::load<Arch>(in + i));
+            const batch x1 = simd::keep(simd::load<Arch>(in + i + lanes));
+            const batch x2 = simd::keep(simd::load<Arch>(in + i + 2 * lanes));
+            const batch x3 = simd::keep(simd::load<Arch>(in + i + 3 * lanes));
             low0 = xsimd::min(x0, low0);
             low1 = xsimd::min(x1, low1);
             low2 = xsimd::min(x2, low2);
@@ -106,10 +108,10 @@ extremes minmax(const float* in, std::size_t n) {
     return {found.min + 0.0F, found.max + 0.0F, found.non_finite};
 }
 
-/// Channel innermost: row r is float [channels] at in + r * row_stride; one result per channel; lanes run over
+/// Channel innermost: row r is Storage [channels] at in + r * row_stride; one result per channel; lanes run over
 /// channels.
-template <class Arch>
-void minmax_channels(const float* in, std::size_t rows, std::size_t row_stride, std::size_t channels, extremes* out) {
+template <class Arch, storage_type Storage>
+void minmax_channels(const Storage* in, std::size_t rows, std::size_t row_stride, std::size_t channels, extremes* out) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
     const float infinity = __builtin_inff();
@@ -123,8 +125,8 @@ void minmax_channels(const float* in, std::size_t rows, std::size_t row_stride, 
         for (std::size_t begin = 0; begin < rows; begin += std::size_t{1} << 20) {
             const std::size_t end = rows - begin < (std::size_t{1} << 20) ? rows : begin + (std::size_t{1} << 20);
             for (std::size_t row = begin; row < end; ++row) {
-                const float* p = in + row * row_stride + c;
-                const batch x = count == lanes ? batch::load_unaligned(p) : simd::load_first<Arch>(p, count);
+                const Storage* p = in + row * row_stride + c;
+                const batch x = count == lanes ? simd::load<Arch>(p) : simd::load_first<Arch>(p, count);
                 const auto finite = (x - x) == batch(0.0F);
                 low = xsimd::select(finite & (x < low), x, low);
                 high = xsimd::select(finite & (x > high), x, high);

@@ -38,6 +38,8 @@ struct sse4_1 : sse2 {
     using xsimd_arch = xsimd::sse4_1;
 };
 
+/// Where the flags bring F16C too, as -march=haswell and x86-64-v3 do but -mavx2 alone does not, float16 is converted
+/// by it, else by integers: the same values.
 struct avx2 : sse4_1 {
     static constexpr const char* name = "avx2";
     using xsimd_arch = xsimd::avx2;
@@ -95,14 +97,15 @@ inline bool cpu_supports(const char* name) {
                         __builtin_cpu_supports("avx512vl");
     if (is("sse2")) return __builtin_cpu_supports("sse2");
     if (is("sse4_1")) return __builtin_cpu_supports("sse4.1");
-    if (is("avx_vnni")) {
-        unsigned eax = 0;
-        unsigned ebx = 0;
-        unsigned ecx = 0;
-        unsigned edx = 0;
-        return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
-    }
-    if (is("avx2")) return __builtin_cpu_supports("avx2");
+    unsigned eax = 0;
+    unsigned ebx = 0;
+    unsigned ecx = 0;
+    unsigned edx = 0;
+    // F16C came before AVX2; kernels of avx2 may be compiled to use it.
+    const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx >> 29 & 1) != 0;
+    const bool avx2 = __builtin_cpu_supports("avx2") && f16c;
+    if (is("avx_vnni")) return avx2 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
+    if (is("avx2")) return avx2;
     if (is("avx512bw")) return avx512;
     if (is("avx512_vnni")) return avx512 && __builtin_cpu_supports("avx512vnni");
 #endif

@@ -13,6 +13,7 @@
 #include <po2quant/parallel.hpp>
 #include <po2quant/simd/arch.hpp>
 #include <po2quant/tensor/check.hpp>
+#include <po2quant/tensor/storage.hpp>
 #include <po2quant/training/serialization.hpp>
 
 namespace po2quant {
@@ -49,9 +50,11 @@ inline void merge_atomic(exponent_histogram& shared, const exponent_histogram& p
 
 }  // namespace detail
 
-/// The exponents of `data`; the same for any number of threads. Throws std::invalid_argument for a null span.
-template <class Arch = default_arch, executor Executor = serial_executor>
-exponent_histogram observe_exponents(std::span<const float> data, const Executor& run = {}) {
+/// The exponents of `values` of any storage type, as floats; the same for any number of threads. Throws
+/// std::invalid_argument for a null span.
+template <class Arch = default_arch, storage_range Values = std::span<const float>, executor Executor = serial_executor>
+exponent_histogram observe_exponents(const Values& values, const Executor& run = {}) {
+    const std::span<const storage_of<Values>> data(values);
     detail::check_span("observe_exponents", "data", data, data.size());
     exponent_histogram seen;
     run.parallel_for(detail::task_count(data.size()), [&](std::int64_t task) {

@@ -1,5 +1,6 @@
 #pragma once
-/// Fake quantization: floats onto the grid that the deployed integers will use, in one pass.
+/// Fake quantization: floats onto the grid that the deployed integers will use, in one pass. Of float, bfloat16 or
+/// float16.
 #include <cstddef>
 #include <limits>
 #include <ranges>
@@ -9,6 +10,7 @@
 #include <po2quant/parallel.hpp>
 #include <po2quant/tensor/codes.hpp>
 #include <po2quant/tensor/mask.hpp>
+#include <po2quant/tensor/storage.hpp>
 #include <po2quant/training/channel_quantizer.hpp>
 #include <po2quant/training/exponent_histogram.hpp>
 #include <po2quant/training/range.hpp>
@@ -61,8 +63,8 @@ struct forward_outputs {
 
 namespace detail {
 
-template <class Quantizer>
-void check_forward(std::span<const float> input, std::span<float> output, const Quantizer& q,
+template <class Storage, class Quantizer>
+void check_forward(std::span<const Storage> input, std::span<Storage> output, const Quantizer& q,
                    const forward_outputs& besides) {
     constexpr const char* function = "fake_quantize";
     const std::size_t n = input.size();
@@ -86,9 +88,9 @@ void check_forward(std::span<const float> input, std::span<float> output, const 
     }
 }
 
-template <class Quantizer>
-kernels::forward_extras extras_of(const Quantizer& q, const forward_outputs& besides, std::span<const float> input,
-                                  std::span<float> output) {
+template <class Storage, class Quantizer>
+kernels::forward_extras extras_of(const Quantizer& q, const forward_outputs& besides, std::span<const Storage> input,
+                                  std::span<Storage> output) {
     kernels::forward_extras e;
     e.codes = besides.codes.data();
     e.code_bytes = besides.codes.element_bytes();
@@ -101,15 +103,15 @@ kernels::forward_extras extras_of(const Quantizer& q, const forward_outputs& bes
 
 /// Calls f(range) for a task's elements: all at once; or, where the input is observed too, by blocks that stay in L1
 /// between the two, observed before an output in place overwrites them.
-template <class Arch, class F>
-void observe_blocks(std::span<const float> input, element_range task, const forward_outputs& besides, F&& f) {
+template <class Arch, class Storage, class F>
+void observe_blocks(std::span<const Storage> input, element_range task, const forward_outputs& besides, F&& f) {
     if (besides.seen == nullptr && besides.exponents == nullptr) return f(task);
     constexpr std::size_t block = 4096;
     range seen;
     exponent_histogram exponents;
     for (std::size_t begin = task.begin; begin < task.end; begin += block) {
         const element_range part{begin, std::min(task.end, begin + block)};
-        const float* in = input.data() + begin;
+        const Storage* in = input.data() + begin;
         if (besides.seen != nullptr) seen = merge(seen, to_range(kernels::minmax<Arch>(in, part.size()), part.size()));
         if (besides.exponents != nullptr) kernels::exponent_histogram<Arch>(in, part.size(), exponents.counts);
         f(part);
@@ -118,69 +120,84 @@ void observe_blocks(std::span<const float> input, element_range task, const forw
     if (besides.exponents != nullptr) merge_atomic(*besides.exponents, exponents);
 }
 
+template <class Arch, class Storage, class Executor>
+void fake_quantize(std::span<const Storage> input, std::span<Storage> output, const quantizer& q,
+                   const forward_outputs& besides, const Executor& run) {
+    check_forward(input, output, q, besides);
+    const kernels::forward_extras extras = extras_of(q, besides, input, output);
+    if (besides.seen != nullptr) *besides.seen = range{};
+    with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
+        run.parallel_for(task_count(input.size()), [&](std::int64_t task) {
+            observe_blocks<Arch>(input, task_range(task, input.size()), besides, [&](element_range part) {
+                kernels::fake_quantize<Arch, Mode>(input.data() + part.begin, output.data() + part.begin, part.size(),
+                                                   q.exponent, kernels::grid_of(q, part.begin),
+                                                   extras.from(part.begin));
+            });
+        });
+    });
+}
+
+template <class Arch, class Storage, class Executor>
+void fake_quantize(std::span<const Storage> input, std::span<Storage> output, const channel_quantizer& q,
+                   const forward_outputs& besides, const Executor& run) {
+    check_forward(input, output, q, besides);
+    const std::size_t channels = q.exponents.size();
+    const auto inner = static_cast<std::size_t>(q.inner);
+    const kernels::forward_extras extras = extras_of(q, besides, input, output);
+    if (besides.seen != nullptr) *besides.seen = range{};
+    const Storage* in = input.data();
+    Storage* out = output.data();
+    with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
+        run.parallel_for(task_count(input.size()), [&](std::int64_t task) {
+            observe_blocks<Arch>(input, task_range(task, input.size()), besides, [&](element_range part) {
+                if (inner == 1)
+                    return kernels::fake_quantize_channels<Arch, Mode>(
+                        in + part.begin, out + part.begin, part.size(), q.exponents.data(), channels,
+                        part.begin % channels, kernels::grid_of(q, part.begin), extras.from(part.begin));
+                for_each_run(part, inner, channels, [&](std::size_t i, std::size_t n, std::size_t channel) {
+                    kernels::fake_quantize<Arch, Mode>(in + i, out + i, n, q.exponents[channel], kernels::grid_of(q, i),
+                                                       extras.from(i));
+                });
+            });
+        });
+    });
+}
+
 }  // namespace detail
 
 /// output[i] = clamp(round(input[i] * 2^−e), qmin, qmax) * 2^e; NaN stays NaN, codes of 0 give +0, ±∞ saturate.
 /// `output` may be `input` itself. Any size, any alignment. Outputs of 32 MB and more, in memory of their own,
 /// are written past the caches.
-/// Throws std::invalid_argument, before anything is written, for sizes that differ, null spans, partial overlap, a
-/// quantizer out of range, and codes whose type does not hold the format.
-template <class Arch = default_arch, executor Executor = serial_executor>
-void fake_quantize(std::span<const float> input, std::span<float> output, const quantizer& q,
-                   const forward_outputs& besides, const Executor& run = {}) {
-    detail::check_forward(input, output, q, besides);
-    const kernels::forward_extras extras = detail::extras_of(q, besides, input, output);
-    if (besides.seen != nullptr) *besides.seen = range{};
-    detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
-        run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
-            detail::observe_blocks<Arch>(
-                input, detail::task_range(task, input.size()), besides, [&](detail::element_range part) {
-                    kernels::fake_quantize<Arch, Mode>(input.data() + part.begin, output.data() + part.begin,
-                                                       part.size(), q.exponent, kernels::grid_of(q, part.begin),
-                                                       extras.from(part.begin));
-                });
-        });
-    });
-}
-template <class Arch = default_arch, executor Executor = serial_executor>
-void fake_quantize(std::span<const float> input, std::span<float> output, const quantizer& q,
+///
+/// Both are float, or both bfloat16 or float16: through conversion, with y rounded to the storage (to nearest, ties to
+/// even) unless holds_grid says that it has the whole grid (numerics/storage.hpp). All else that the pass leaves is
+/// that of the floats. Throws std::invalid_argument, before anything is written, for sizes that differ, null spans,
+/// partial overlap, a quantizer out of range, and codes whose type does not hold the format.
+template <class Arch = default_arch, storage_range Input = std::span<const float>,
+          writable_like<Input> Output = std::span<storage_of<Input>>, executor Executor = serial_executor>
+void fake_quantize(const Input& input, Output&& output, const quantizer& q, const forward_outputs& besides,
                    const Executor& run = {}) {
-    fake_quantize<Arch>(input, output, q, forward_outputs{}, run);
+    detail::fake_quantize<Arch, storage_of<Input>>(input, output, q, besides, run);
+}
+template <class Arch = default_arch, storage_range Input = std::span<const float>,
+          writable_like<Input> Output = std::span<storage_of<Input>>, executor Executor = serial_executor>
+void fake_quantize(const Input& input, Output&& output, const quantizer& q, const Executor& run = {}) {
+    detail::fake_quantize<Arch, storage_of<Input>>(input, output, q, {}, run);
 }
 
 /// The same with one exponent per channel; see channel_quantizer for the layouts. `seen` and `exponents` are of the
 /// whole tensor. Where channels are not innermost, only runs of 1024 elements of a channel and more are written past
 /// the caches.
-template <class Arch = default_arch, executor Executor = serial_executor>
-void fake_quantize(std::span<const float> input, std::span<float> output, const channel_quantizer& q,
-                   const forward_outputs& besides, const Executor& run = {}) {
-    detail::check_forward(input, output, q, besides);
-    const std::size_t channels = q.exponents.size();
-    const auto inner = static_cast<std::size_t>(q.inner);
-    const kernels::forward_extras extras = detail::extras_of(q, besides, input, output);
-    if (besides.seen != nullptr) *besides.seen = range{};
-    const float* in = input.data();
-    float* out = output.data();
-    detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
-        run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
-            detail::observe_blocks<Arch>(
-                input, detail::task_range(task, input.size()), besides, [&](detail::element_range part) {
-                    if (inner == 1)
-                        return kernels::fake_quantize_channels<Arch, Mode>(
-                            in + part.begin, out + part.begin, part.size(), q.exponents.data(), channels,
-                            part.begin % channels, kernels::grid_of(q, part.begin), extras.from(part.begin));
-                    detail::for_each_run(part, inner, channels, [&](std::size_t i, std::size_t n, std::size_t channel) {
-                        kernels::fake_quantize<Arch, Mode>(in + i, out + i, n, q.exponents[channel],
-                                                           kernels::grid_of(q, i), extras.from(i));
-                    });
-                });
-        });
-    });
-}
-template <class Arch = default_arch, executor Executor = serial_executor>
-void fake_quantize(std::span<const float> input, std::span<float> output, const channel_quantizer& q,
+template <class Arch = default_arch, storage_range Input = std::span<const float>,
+          writable_like<Input> Output = std::span<storage_of<Input>>, executor Executor = serial_executor>
+void fake_quantize(const Input& input, Output&& output, const channel_quantizer& q, const forward_outputs& besides,
                    const Executor& run = {}) {
-    fake_quantize<Arch>(input, output, q, forward_outputs{}, run);
+    detail::fake_quantize<Arch, storage_of<Input>>(input, output, q, besides, run);
+}
+template <class Arch = default_arch, storage_range Input = std::span<const float>,
+          writable_like<Input> Output = std::span<storage_of<Input>>, executor Executor = serial_executor>
+void fake_quantize(const Input& input, Output&& output, const channel_quantizer& q, const Executor& run = {}) {
+    detail::fake_quantize<Arch, storage_of<Input>>(input, output, q, {}, run);
 }
 
 }  // namespace po2quant

@@ -8,6 +8,7 @@
 #include <po2quant/numerics/exponent.hpp>
 #include <po2quant/numerics/exponent_rule.hpp>
 #include <po2quant/parallel.hpp>
+#include <po2quant/tensor/storage.hpp>
 #include <po2quant/training/channel_quantizer.hpp>
 
 namespace po2quant {
@@ -72,9 +73,11 @@ inline void merge_atomic(range& shared, const range& part) {
 
 }  // namespace detail
 
-/// The range of `data`; non-finite values are counted and skipped. An empty span gives an empty range.
-template <class Arch = default_arch, executor Executor = serial_executor>
-range observe(std::span<const float> data, const Executor& run = {}) {
+/// The range of `values` of any storage type, as floats; non-finite ones are counted and skipped. An empty span gives
+/// an empty range.
+template <class Arch = default_arch, storage_range Values = std::span<const float>, executor Executor = serial_executor>
+range observe(const Values& values, const Executor& run = {}) {
+    const std::span<const storage_of<Values>> data(values);
     detail::check_span("observe", "data", data, data.size());
     range seen;
     run.parallel_for(detail::task_count(data.size()), [&](std::int64_t task) {
@@ -85,11 +88,11 @@ range observe(std::span<const float> data, const Executor& run = {}) {
     return seen;
 }
 
-/// One range per channel of data [outer][channels][inner] with channels = ranges.size(); `ranges` is overwritten.
+/// One range per channel of values [outer][channels][inner] with channels = ranges.size(); `ranges` is overwritten.
 /// inner = 1: channel innermost (NHWC); inner = size / channels: channel outermost (OIHW).
-template <class Arch = default_arch, executor Executor = serial_executor>
-void observe_channels(std::span<const float> data, std::int64_t inner, std::span<range> ranges,
-                      const Executor& run = {}) {
+template <class Arch = default_arch, storage_range Values = std::span<const float>, executor Executor = serial_executor>
+void observe_channels(const Values& values, std::int64_t inner, std::span<range> ranges, const Executor& run = {}) {
+    const std::span<const storage_of<Values>> data(values);
     detail::check_span("observe_channels", "data", data, data.size());
     detail::check_channels("observe_channels", data.size(), ranges.size(), inner);
     detail::check_span("observe_channels", "ranges", ranges, ranges.size());

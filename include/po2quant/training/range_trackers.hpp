@@ -57,8 +57,9 @@ struct last_value_range {
     constexpr range current() const { return detail::range_between(min, max); }
     constexpr bool quantizing() const { return updates >= delay; }
     constexpr void update(const range& seen) { detail::update(*this, seen); }
-    template <class Arch = default_arch, executor Executor = serial_executor>
-    void observe(std::span<const float> data, const Executor& run = {}) {
+    template <class Arch = default_arch, storage_range Values = std::span<const float>,
+              executor Executor = serial_executor>
+    void observe(const Values& data, const Executor& run = {}) {
         if (!frozen) update(po2quant::observe<Arch>(data, run));
     }
     constexpr int exponent(integer_format format, int max_k = 128) const {
@@ -85,8 +86,9 @@ struct min_max_range {
     constexpr range current() const { return detail::range_between(min, max); }
     constexpr bool quantizing() const { return updates >= delay; }
     constexpr void update(const range& seen) { detail::update(*this, seen); }
-    template <class Arch = default_arch, executor Executor = serial_executor>
-    void observe(std::span<const float> data, const Executor& run = {}) {
+    template <class Arch = default_arch, storage_range Values = std::span<const float>,
+              executor Executor = serial_executor>
+    void observe(const Values& data, const Executor& run = {}) {
         if (!frozen) update(po2quant::observe<Arch>(data, run));
     }
     constexpr int exponent(integer_format format, int max_k = 128) const {
@@ -135,8 +137,9 @@ struct ema_range {
     }
     constexpr bool quantizing() const { return updates >= delay; }
     constexpr void update(const range& seen) { detail::update(*this, seen); }
-    template <class Arch = default_arch, executor Executor = serial_executor>
-    void observe(std::span<const float> data, const Executor& run = {}) {
+    template <class Arch = default_arch, storage_range Values = std::span<const float>,
+              executor Executor = serial_executor>
+    void observe(const Values& data, const Executor& run = {}) {
         if (!frozen) update(po2quant::observe<Arch>(data, run));
     }
     constexpr int exponent(integer_format format, int max_k = 128) const {

@@ -61,18 +61,25 @@ inline void check_term(const char* function, threshold_term term) {
 }  // namespace detail
 
 /// fake_quantize_backward, and S of the whole tensor as the result. `grad_input` may be `grad_output` or `input`
-/// itself. Errors as fake_quantize_backward's.
-template <class Arch = default_arch, executor Executor = serial_executor>
-double fake_quantize_backward_threshold(std::span<const float> input, std::span<const float> grad_output,
-                                        std::span<float> grad_input, const quantizer& q, threshold_term term,
-                                        gradient_options options = {}, const Executor& run = {}) {
-    detail::check_backward(input, grad_output, grad_input, q, options);
+/// itself. All three are of one storage type; factors are those of the floats, with y not rounded to the storage.
+/// Errors as fake_quantize_backward's.
+template <class Arch = default_arch, storage_range Input = std::span<const float>,
+          readable_like<Input> Upstream = std::span<const storage_of<Input>>,
+          writable_like<Input> Output = std::span<storage_of<Input>>, executor Executor = serial_executor>
+double fake_quantize_backward_threshold(const Input& input, const Upstream& grad_output, Output&& grad_input,
+                                        const quantizer& q, threshold_term term, gradient_options options = {},
+                                        const Executor& run = {}) {
+    using storage = storage_of<Input>;
+    const std::span<const storage> x(input);
+    const std::span<const storage> dy(grad_output);
+    const std::span<storage> dx(grad_input);
+    detail::check_backward(x, dy, dx, q, options);
     detail::check_term("fake_quantize_backward_threshold", term);
     const double sum = detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
-        return detail::sum_by_blocks(input.size(), run, [&](std::size_t begin, std::size_t end, auto& lanes) {
+        return detail::sum_by_blocks(x.size(), run, [&](std::size_t begin, std::size_t end, auto& lanes) {
             const kernels::grid g = kernels::grid_of(q, begin);
-            kernels::pass_gradient_and_sum<Arch, Mode>(input.data() + begin, grad_output.data() + begin,
-                                                       grad_input.data() + begin, end - begin, q.exponent,
+            kernels::pass_gradient_and_sum<Arch, Mode>(x.data() + begin, dy.data() + begin, dx.data() + begin,
+                                                       end - begin, q.exponent,
                                                        detail::step_of<Arch, Mode>(q, g, options, term), lanes);
         });
     });
@@ -80,26 +87,32 @@ double fake_quantize_backward_threshold(std::span<const float> input, std::span<
 }
 
 /// The same with one exponent per channel: sums[c] = S of channel c; `sums` has one element per channel.
-template <class Arch = default_arch, executor Executor = serial_executor>
-void fake_quantize_backward_threshold(std::span<const float> input, std::span<const float> grad_output,
-                                      std::span<float> grad_input, const channel_quantizer& q, threshold_term term,
-                                      std::span<double> sums, gradient_options options = {}, const Executor& run = {}) {
+template <class Arch = default_arch, storage_range Input = std::span<const float>,
+          readable_like<Input> Upstream = std::span<const storage_of<Input>>,
+          writable_like<Input> Output = std::span<storage_of<Input>>, executor Executor = serial_executor>
+void fake_quantize_backward_threshold(const Input& input, const Upstream& grad_output, Output&& grad_input,
+                                      const channel_quantizer& q, threshold_term term, std::span<double> sums,
+                                      gradient_options options = {}, const Executor& run = {}) {
     constexpr const char* function = "fake_quantize_backward_threshold";
-    detail::check_backward(input, grad_output, grad_input, q, options);
+    using storage = storage_of<Input>;
+    const std::span<const storage> in(input);
+    const std::span<const storage> up(grad_output);
+    const std::span<storage> down(grad_input);
+    detail::check_backward(in, up, down, q, options);
     detail::check_term(function, term);
     const std::size_t channels = q.exponents.size();
     detail::check_span(function, "sums", sums, channels);
-    detail::check_overlap(function, "sums", sums, input, false);
-    detail::check_overlap(function, "sums", sums, grad_output, false);
-    detail::check_overlap(function, "sums", sums, grad_input, false);
+    detail::check_overlap(function, "sums", sums, in, false);
+    detail::check_overlap(function, "sums", sums, up, false);
+    detail::check_overlap(function, "sums", sums, down, false);
     const auto inner = static_cast<std::size_t>(q.inner);
-    const float* x = input.data();
-    const float* dy = grad_output.data();
-    float* dx = grad_input.data();
+    const storage* x = in.data();
+    const storage* dy = up.data();
+    storage* dx = down.data();
     detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
         if (inner > 1) {
             // Tasks of whole channels, whose runs follow each other.
-            const std::size_t outer = input.size() / (channels * inner);
+            const std::size_t outer = in.size() / (channels * inner);
             const std::size_t of_channel = std::max<std::size_t>(1, outer * inner);
             const std::size_t per_task =
                 std::max<std::size_t>(1, static_cast<std::size_t>(detail::task_elements) / of_channel);
@@ -121,7 +134,7 @@ void fake_quantize_backward_threshold(std::span<const float> input, std::span<co
         }
         // Channel innermost: groups of rows, as many as a fixed number of partial sums allows; wide rows by chunks.
         constexpr std::size_t partial_sums = 4096;
-        const std::size_t rows = input.size() / channels;
+        const std::size_t rows = in.size() / channels;
         for (std::size_t first = 0; first < channels; first += kernels::channels_at_once) {
             const std::size_t width = std::min(kernels::channels_at_once, channels - first);
             const std::size_t least = std::max<std::size_t>(1, static_cast<std::size_t>(detail::task_elements) / width);
