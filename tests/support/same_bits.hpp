@@ -7,6 +7,7 @@
 #include <string>
 #include <type_traits>
 
+#include <po2quant/numerics/storage.hpp>
 #include <po2quant/simd/arch.hpp>
 
 #include "catch.hpp"
@@ -22,6 +23,10 @@ std::string shown(T v) {
         std::snprintf(text, sizeof text, "%a (0x%0*llx)", static_cast<double>(v), static_cast<int>(2 * sizeof v),
                       static_cast<unsigned long long>(std::bit_cast<bits>(v)));
         return text;
+    } else if constexpr (half_type<T>) {
+        char text[16];
+        std::snprintf(text, sizeof text, " (0x%04x)", static_cast<unsigned>(v.bits));
+        return shown(to_float(v)) + text;
     } else {
         return std::to_string(v);
     }
@@ -33,13 +38,15 @@ bool identical(T a, T b) {
     if constexpr (std::is_same_v<T, float>) return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
     else if constexpr (std::is_same_v<T, double>)
         return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+    else if constexpr (half_type<T>) return a.bits == b.bits;
     else return a == b;
 }
 
 /// The same bits, or NaN both: which NaN comes out of arithmetic is not promised.
 template <class T>
 bool same_bits(T a, T b) {
-    return identical(a, b) || (a != a && b != b);
+    if constexpr (half_type<T>) return identical(a, b) || same_bits(to_float(a), to_float(b));
+    else return identical(a, b) || (a != a && b != b);
 }
 
 /// Checks that same(actual[i], expected[i]) for all i. `context()` says what was computed; `input`, if given, is what
