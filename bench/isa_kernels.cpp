@@ -19,9 +19,10 @@ using isa = arch::PO2QUANT_ISA;
 using ops = simd::integer<isa>;
 using po2quant::detail::stream_bytes;
 
-void fake_quantize(const float* in, float* out, std::size_t n) {
+template <class Storage>
+void fake_quantize(const Storage* in, Storage* out, std::size_t n) {
     kernels::forward_extras extras;
-    extras.stream = n * sizeof(float) >= stream_bytes && in != out;
+    extras.stream = n * sizeof(Storage) >= stream_bytes && in != out;
     kernels::fake_quantize<isa, rounding::half_up>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0}, extras);
 }
 /// Observes and quantizes by blocks that stay in L1 between the two, as the public op does.
@@ -77,7 +78,8 @@ double backward_tqt(const float* x, const float* dy, float* dx, std::size_t n) {
 void histogram(const float* in, std::size_t n, std::uint64_t* counts) {
     kernels::exponent_histogram<isa>(in, n, counts);
 }
-void fake_quantize_backward(const float* x, const float* dy, float* dx, std::size_t n) {
+template <class Storage>
+void fake_quantize_backward(const Storage* x, const Storage* dy, Storage* dx, std::size_t n) {
     const float_interval codes = pass_interval(int8, rounding::half_up, ste::clip_code);
     kernels::pass_gradient<isa>(x, dy, dx, n, {codes.low * exp2_float(exponent), codes.high * exp2_float(exponent)});
 }
@@ -167,8 +169,12 @@ void read2_write1(const float* a, const float* b, float* out, std::size_t n) {
 
 constexpr kernel_table PO2QUANT_JOIN(PO2QUANT_ISA, _kernels) = {
     isa::name,
-    &fake_quantize,
-    &fake_quantize_backward,
+    &fake_quantize<float>,
+    &fake_quantize_backward<float>,
+    &fake_quantize<bfloat16>,
+    &fake_quantize<float16>,
+    &fake_quantize_backward<bfloat16>,
+    &fake_quantize_backward<float16>,
     &fake_quantize_observe_mask,
     &fake_quantize_channels_inner,
     &fake_quantize_channels_outer,

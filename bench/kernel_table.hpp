@@ -8,6 +8,7 @@
 #include <po2quant/kernels/depthwise_conv2d.hpp>
 #include <po2quant/kernels/minmax.hpp>
 #include <po2quant/kernels/quantize.hpp>
+#include <po2quant/numerics/storage.hpp>
 
 namespace po2quant::bench {
 
@@ -15,6 +16,10 @@ struct kernel_table {
     const char* name;
     void (*fake_quantize)(const float* in, float* out, std::size_t n);
     void (*fake_quantize_backward)(const float* x, const float* dy, float* dx, std::size_t n);
+    void (*fake_quantize_bfloat16)(const bfloat16* in, bfloat16* out, std::size_t n);
+    void (*fake_quantize_float16)(const float16* in, float16* out, std::size_t n);
+    void (*backward_bfloat16)(const bfloat16* x, const bfloat16* dy, bfloat16* dx, std::size_t n);
+    void (*backward_float16)(const float16* x, const float16* dy, float16* dx, std::size_t n);
     void (*fake_quantize_observe_mask)(const float* in, float* out, std::uint8_t* mask, std::size_t n);
     void (*fake_quantize_channels_inner)(const float* in, float* out, std::size_t n);  ///< 64 channels
     void (*fake_quantize_channels_outer)(const float* in, float* out, std::size_t n);  ///< 64 channels, n / 64 each

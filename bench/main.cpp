@@ -38,6 +38,14 @@ buffer<float> random_floats(std::int64_t n, std::uint32_t seed) {
     return v;
 }
 
+template <class Storage>
+buffer<Storage> stored(const buffer<float>& floats) {
+    buffer<Storage> all;
+    all.reserve(floats.size());
+    for (const float v : floats) all.push_back(to_storage<Storage>(v));
+    return all;
+}
+
 // ---- passes over floats ---------------------------------------------------------------------------------------------
 
 struct pass_buffers {
@@ -46,6 +54,12 @@ struct pass_buffers {
           a(random_floats(n, 1)),
           b(random_floats(n, 2)),
           out(size),
+          a_bfloat16(stored<bfloat16>(a)),
+          b_bfloat16(stored<bfloat16>(b)),
+          out_bfloat16(size),
+          a_float16(stored<float16>(a)),
+          b_float16(stored<float16>(b)),
+          out_float16(size),
           codes(size),
           more(size),
           mask(size / 8) {
@@ -53,6 +67,8 @@ struct pass_buffers {
     }
     std::size_t size;
     buffer<float> a, b, out;
+    buffer<bfloat16> a_bfloat16, b_bfloat16, out_bfloat16;
+    buffer<float16> a_float16, b_float16, out_float16;
     buffer<std::int8_t> codes, more;
     buffer<std::uint8_t> mask;
     std::uint64_t counts[256] = {};
@@ -71,8 +87,14 @@ void copy_roof(pass_buffers& m) {
     std::memcpy(m.out.data(), m.a.data(), m.size * sizeof(float));
     benchmark::ClobberMemory();
 }
+void copy16_roof(pass_buffers& m) {
+    std::memcpy(m.out_float16.data(), m.a_float16.data(), m.size * sizeof(float16));
+    benchmark::ClobberMemory();
+}
 void read_roof(pass_buffers& m) { best().read(m.a.data(), m.size); }
 void read2_write1_roof(pass_buffers& m) { best().read2_write1(m.a.data(), m.b.data(), m.out.data(), m.size); }
+/// As many bytes as of 16-bit storage.
+void read2_write1_16_roof(pass_buffers& m) { best().read2_write1(m.a.data(), m.b.data(), m.out.data(), m.size / 2); }
 /// 5 bytes per element moved by memcpy: a quarter more than half of a copy of all floats.
 void codes_roof(pass_buffers& m) {
     std::memcpy(m.out.data(), m.a.data(), m.size * 5 / 2);
@@ -89,6 +111,16 @@ const pass passes[] = {
          (k ? k->fake_quantize : plain::fake_quantize)(m.a.data(), m.out.data(), m.size);
      },
      copy_roof, 8},
+    {"fake_quantize_bfloat16",
+     [](const kernel_table* k, pass_buffers& m) {
+         k->fake_quantize_bfloat16(m.a_bfloat16.data(), m.out_bfloat16.data(), m.size);
+     },
+     copy16_roof, 4, false},
+    {"fake_quantize_float16",
+     [](const kernel_table* k, pass_buffers& m) {
+         k->fake_quantize_float16(m.a_float16.data(), m.out_float16.data(), m.size);
+     },
+     copy16_roof, 4, false},
     {"fake_quantize_in_place",
      [](const kernel_table* k, pass_buffers& m) {
          (k ? k->fake_quantize : plain::fake_quantize)(m.out.data(), m.out.data(), m.size);
@@ -120,6 +152,16 @@ const pass passes[] = {
          (k ? k->fake_quantize_backward : plain::fake_quantize_backward)(m.a.data(), m.b.data(), m.out.data(), m.size);
      },
      read2_write1_roof, 12},
+    {"backward_ste_bfloat16",
+     [](const kernel_table* k, pass_buffers& m) {
+         k->backward_bfloat16(m.a_bfloat16.data(), m.b_bfloat16.data(), m.out_bfloat16.data(), m.size);
+     },
+     read2_write1_16_roof, 6, false},
+    {"backward_ste_float16",
+     [](const kernel_table* k, pass_buffers& m) {
+         k->backward_float16(m.a_float16.data(), m.b_float16.data(), m.out_float16.data(), m.size);
+     },
+     read2_write1_16_roof, 6, false},
     {"minmax",
      [](const kernel_table* k, pass_buffers& m) {
          benchmark::DoNotOptimize((k ? k->minmax : plain::minmax)(m.a.data(), m.size));

@@ -131,6 +131,37 @@ TEST_CASE("errors: fake_quantize_backward") {
     CHECK(shared == std::vector<float>(n + 1, 0.5F));
 }
 
+TEST_CASE("errors: 16-bit storage is checked as float is") {
+    std::vector<bfloat16> x(n + 1, to_storage<bfloat16>(0.5F));
+    const std::vector<std::uint16_t> untouched(n + 1, x[0].bits);
+    const std::span<const bfloat16> in(x.data(), n);
+    const std::span<bfloat16> shifted = std::span(x).last(n);
+    std::vector<bfloat16> other(n, x[0]);
+    std::vector<std::uint8_t> mask(1);
+    const auto check = [&](auto&& run, parts expected) {
+        arguments a;
+        test::check_refused([&] { run(a.q); }, expected);
+        test::check_refused([&] { run(a.channels); }, expected);
+    };
+    check([&](const auto& q) { fake_quantize(in, std::span(other).first(11), q); },
+          {"fake_quantize: output.size() is 11", "exactly 12"});
+    check([&](const auto& q) { fake_quantize(in, std::span(static_cast<bfloat16*>(nullptr), n), q); },
+          {"fake_quantize: output.data() is null"});
+    check([&](const auto& q) { fake_quantize(in, shifted, q); },
+          {"output is memory that overlaps", "the input itself"});
+    check([&](const auto& q) { fake_quantize(in, other, q, {.mask = mask}); }, {"mask.size() is 1", "exactly 2"});
+    check([&](const auto& q) { fake_quantize_backward(in, std::span(other).first(3), other, q); },
+          {"fake_quantize_backward: grad_output.size() is 3", "exactly 12"});
+    check([&](const auto& q) { fake_quantize_backward(in, other, shifted, q); },
+          {"grad_input is memory that overlaps"});
+    test::check_refused([&] { fake_quantize_backward(mask, other, other); }, {"mask.size() is 1", "exactly 2"});
+    test::check_refused([&] { fake_quantize(x, x, quantizer{.exponent = 101}); }, {"exponent is 101", "-100..100"});
+    test::check_refused([] { static_cast<void>(observe(std::span(static_cast<const float16*>(nullptr), n))); },
+                        {"observe: data.data() is null"});
+    CHECK(std::equal(x.begin(), x.end(), untouched.begin(),
+                     [](bfloat16 v, std::uint16_t bits) { return v.bits == bits; }));
+}
+
 TEST_CASE("errors: quantize") {
     for_each_bad_quantizer([](arguments& a, const auto& q) { quantize(floats(a.x), codes(a.codes), q); });
     const auto check = [](auto&& run, parts expected) { refused_either_way(run, expected); };
