@@ -174,6 +174,17 @@ struct extras_writer {
     }
 };
 
+/// Whether bfloat16 has every value of a grid: then rounding y to it, which takes longer than all the rest, is left
+/// out.
+PO2Q_INLINE bool fits_bfloat16(const grid& g) { return -256.0F <= g.qmin && g.qmax <= 256.0F; }
+
+template <class Arch, storage_type Storage>
+PO2Q_INLINE void store_grid(Storage* p, const simd::f32<Arch>& y, [[maybe_unused]] bool exact) {
+    if constexpr (std::is_same_v<Storage, bfloat16>)
+        if (exact) return simd::store_exact<Arch>(p, y);
+    simd::store<Arch>(p, y);
+}
+
 /// Elements of a run that is worth streaming: below, waiting for the streams costs more than they save.
 inline constexpr std::size_t least_stream = 1024;
 
@@ -189,12 +200,13 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
     const batch inverse_scale(exp2_float(-exponent));
     extras_writer<Arch, Mode> leave(extras, g);
     const bool any = extras.any();
+    const bool exact = fits_bfloat16(g);
     std::size_t i = 0;
     const auto part = [&](std::size_t count) PO2Q_INLINE_LAMBDA {
         const batch x[1] = {count == lanes ? simd::load<Arch>(in + i) : simd::load_first<Arch>(in + i, count)};
         const batch y[1] = {apply(x[0], i)};
         if (any) leave(x, y, scale, inverse_scale, i, count);
-        if (count == lanes) simd::store<Arch>(out + i, y[0]);
+        if (count == lanes) store_grid<Arch>(out + i, y[0], exact);
         else simd::store_first<Arch>(out + i, y[0], count);
         i += count;
     };
@@ -210,7 +222,7 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(out + i + k * lanes, y[k]); });
         }
     };
-    const auto store = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::store<Arch>(p, y); };
+    const auto store = [exact](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { store_grid<Arch>(p, y, exact); };
     if (extras.stream && n >= least_stream) {
         // Streams want aligned vectors: first the elements in front of them.
         const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(Storage) % lanes;
@@ -247,6 +259,7 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
         return;
     }
     const bool stream = extras.stream && n >= least_stream;
+    const bool exact = fits_bfloat16(g);
     const typename lanes::shared shared(g);
     extras_writer<Arch, Mode> leave(extras, g);
     const bool any = extras.any();
@@ -258,7 +271,7 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
         if (any) leave(x, y, at.scale, inverse_power<Arch>(at.scale), i, count);
         if (!whole) simd::store_first<Arch>(out + i, y[0], count);
         else if (stream) simd::stream_store<Arch>(out + i, y[0]);
-        else simd::store<Arch>(out + i, y[0]);
+        else store_grid<Arch>(out + i, y[0], exact);
     };
     for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body);
     leave.finish();

@@ -7,7 +7,7 @@
 /// Or from the bits that a forward pass has kept; and with the gradient of the threshold in the same pass.
 ///
 ///   x, dy, dx   Storage [n]: float, or bfloat16 or float16, which are converted (numerics/storage.hpp); any alignment
-///               that the type may have; dx may be dy or x, else it shares nothing with them
+///               that the type may have; dx may be dy or x, else it shares nothing with them. dx needs no rounding
 /// Guarantees: reads and writes exactly n elements; no allocation, no exceptions.
 #include <po2quant/kernels/channel_pattern.hpp>
 #include <po2quant/kernels/fake_quantize.hpp>
@@ -35,12 +35,12 @@ void pass_gradient(const Storage* x, const Storage* dy, Storage* dx, std::size_t
         const batch y1 = vector_at(i + lanes);
         const batch y2 = vector_at(i + 2 * lanes);
         const batch y3 = vector_at(i + 3 * lanes);
-        simd::store<Arch>(dx + i, y0);
-        simd::store<Arch>(dx + i + lanes, y1);
-        simd::store<Arch>(dx + i + 2 * lanes, y2);
-        simd::store<Arch>(dx + i + 3 * lanes, y3);
+        simd::store_exact<Arch>(dx + i, y0);
+        simd::store_exact<Arch>(dx + i + lanes, y1);
+        simd::store_exact<Arch>(dx + i + 2 * lanes, y2);
+        simd::store_exact<Arch>(dx + i + 3 * lanes, y3);
     }
-    for (; i + lanes <= n; i += lanes) simd::store<Arch>(dx + i, vector_at(i));
+    for (; i + lanes <= n; i += lanes) simd::store_exact<Arch>(dx + i, vector_at(i));
     if (i < n)
         simd::store_first<Arch>(
             dx + i, apply(simd::load_first<Arch>(x + i, n - i), simd::load_first<Arch>(dy + i, n - i)), n - i);
@@ -58,7 +58,7 @@ void pass_gradient_channels(const Storage* x, const Storage* dy, Storage* dx, st
         const batch v = whole ? simd::load<Arch>(x + i) : simd::load_first<Arch>(x + i, count);
         const batch gradient = whole ? simd::load<Arch>(dy + i) : simd::load_first<Arch>(dy + i, count);
         const batch y = xsimd::select((low * scale <= v) & (v <= high * scale), gradient, batch(0.0F));
-        if (whole) simd::store<Arch>(dx + i, y);
+        if (whole) simd::store_exact<Arch>(dx + i, y);
         else simd::store_first<Arch>(dx + i, y, count);
     };
     const auto scales = [](const simd::i32<Arch>& e) PO2Q_INLINE_LAMBDA { return exp2_lanes<Arch>(e); };
@@ -84,7 +84,7 @@ void pass_gradient_stochastic(const Storage* x, const Storage* dy, Storage* dx, 
         const batch code = simd::code_of<Arch, rounding::stochastic>(v, inverse_scale, qmin - batch(1.0F),
                                                                      qmax + batch(1.0F), g.seed, g.first_index + i);
         const batch y = xsimd::select((qmin <= code) & (code <= qmax), gradient, batch(0.0F));
-        if (whole) simd::store<Arch>(dx + i, y);
+        if (whole) simd::store_exact<Arch>(dx + i, y);
         else simd::store_first<Arch>(dx + i, y, count);
     }
 }
@@ -103,12 +103,12 @@ void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const Stora
             y[k] = simd::select_bits<Arch>(static_cast<std::uint32_t>(bits >> (k * lanes)),
                                            simd::load<Arch>(dy + i + k * lanes));
         });
-        simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { simd::store<Arch>(dx + i + k * lanes, y[k]); });
+        simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { simd::store_exact<Arch>(dx + i + k * lanes, y[k]); });
     }
     for (; i < n; i += lanes) {
         const std::size_t count = n - i < lanes ? n - i : lanes;
         const auto bits = static_cast<std::uint32_t>(simd::read_bits(mask, bit + i, static_cast<int>(count)));
-        if (count == lanes) simd::store<Arch>(dx + i, simd::select_bits<Arch>(bits, simd::load<Arch>(dy + i)));
+        if (count == lanes) simd::store_exact<Arch>(dx + i, simd::select_bits<Arch>(bits, simd::load<Arch>(dy + i)));
         else
             simd::store_first<Arch>(dx + i, simd::select_bits<Arch>(bits, simd::load_first<Arch>(dy + i, count)),
                                     count);
@@ -167,7 +167,7 @@ void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std
             batch down;
             batch factor;
             step(v, up, apply(v, at), scale, inverse_scale, at, down, factor);
-            if (whole) simd::store<Arch>(dx + at, down);
+            if (whole) simd::store_exact<Arch>(dx + at, down);
             else simd::store_first<Arch>(dx + at, down, count);
             sums.template add<k>(up, factor);
         });
@@ -217,7 +217,7 @@ void pass_gradient_and_sum_channels(const Storage* x, const Storage* dy, Storage
                 batch down;
                 batch factor;
                 step(v, up, y, scale, inverse_scale, at, down, factor);
-                if (whole) simd::store<Arch>(dx + at, down);
+                if (whole) simd::store_exact<Arch>(dx + at, down);
                 else simd::store_first<Arch>(dx + at, down, count);
                 lane.template add<k>(up, factor);
             });

@@ -19,6 +19,10 @@ template <class Arch>
 PO2Q_INLINE void store(float* p, const f32<Arch>& v) {
     v.store_unaligned(p);
 }
+template <class Arch>
+PO2Q_INLINE void store_exact(float* p, const f32<Arch>& v) {
+    v.store_unaligned(p);
+}
 
 // ---- registers of 16-bit lanes --------------------------------------------------------------------------------------
 
@@ -229,6 +233,13 @@ PO2Q_INLINE f32<Arch> load_first(const Half* p, std::size_t count) {
 template <class Arch, half_type Half>
 PO2Q_INLINE void store(Half* p, const f32<Arch>& v) {
     halves<Arch>::store(p, narrow<Arch, Half>(v));
+}
+/// Of values that the type has: nothing is rounded. NaN must be quiet, or one of the type.
+template <class Arch, half_type Half>
+PO2Q_INLINE void store_exact(Half* p, const f32<Arch>& v) {
+    if constexpr (std::is_same_v<Half, bfloat16>)
+        halves<Arch>::store(p, halves<Arch>::narrow(bit_cast<std::uint32_t>(v)));
+    else store<Arch>(p, v);
 }
 template <class Arch, half_type Half>
 PO2Q_INLINE void store_first(Half* p, const f32<Arch>& v, std::size_t count) {
