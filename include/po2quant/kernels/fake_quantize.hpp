@@ -174,15 +174,18 @@ struct extras_writer {
     }
 };
 
-/// Whether bfloat16 has every value of a grid: then rounding y to it, which takes longer than all the rest, is left
-/// out.
-PO2Q_INLINE bool fits_bfloat16(const grid& g) { return -256.0F <= g.qmin && g.qmax <= 256.0F; }
+/// Whether y is stored without rounding, which takes longer than all the rest: bfloat16 has codes within ±256. What
+/// converts float16 rounds for nothing.
+template <storage_type Storage>
+PO2Q_INLINE bool needs_no_rounding(const grid& g) {
+    if constexpr (std::is_same_v<Storage, bfloat16>) return -256.0F <= g.qmin && g.qmax <= 256.0F;
+    else return false;
+}
 
 template <class Arch, storage_type Storage>
-PO2Q_INLINE void store_grid(Storage* p, const simd::f32<Arch>& y, [[maybe_unused]] bool exact) {
-    if constexpr (std::is_same_v<Storage, bfloat16>)
-        if (exact) return simd::store_exact<Arch>(p, y);
-    simd::store<Arch>(p, y);
+PO2Q_INLINE void store_grid(Storage* p, const simd::f32<Arch>& y, bool exact) {
+    if (exact) simd::store_exact<Arch>(p, y);
+    else simd::store<Arch>(p, y);
 }
 
 /// Elements of a run that is worth streaming: below, waiting for the streams costs more than they save.
@@ -200,7 +203,7 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
     const batch inverse_scale(exp2_float(-exponent));
     extras_writer<Arch, Mode> leave(extras, g);
     const bool any = extras.any();
-    const bool exact = fits_bfloat16(g);
+    const bool exact = needs_no_rounding<Storage>(g);
     std::size_t i = 0;
     const auto part = [&](std::size_t count) PO2Q_INLINE_LAMBDA {
         const batch x[1] = {count == lanes ? simd::load<Arch>(in + i) : simd::load_first<Arch>(in + i, count)};
@@ -259,7 +262,7 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
         return;
     }
     const bool stream = extras.stream && n >= least_stream;
-    const bool exact = fits_bfloat16(g);
+    const bool exact = needs_no_rounding<Storage>(g);
     const typename lanes::shared shared(g);
     extras_writer<Arch, Mode> leave(extras, g);
     const bool any = extras.any();
