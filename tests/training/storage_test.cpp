@@ -289,7 +289,9 @@ TEST_CASE("16-bit storage: per channel, every layout, on several threads") { che
 TEST_CASE("16-bit storage: gradients of thresholds") { check_thresholds<float16>(); }
 TEST_CASE("16-bit storage: outputs past the caches") {
     constexpr quantizer whole{.exponent = -4};
-    check_stream<float16>(whole, [&](std::size_t) { return whole; });
+    constexpr quantizer rounded{.format = int16, .exponent = -4};
+    check_stream<float16>(whole, [](std::size_t) { return whole; });
+    check_stream<bfloat16>(rounded, [](std::size_t) { return rounded; });
     static constexpr int exponents[] = {-4, -6, 1};
     check_stream<bfloat16>(channel_quantizer{.exponents = exponents},
                            [](std::size_t i) { return quantizer{.exponent = exponents[i % 3]}; });

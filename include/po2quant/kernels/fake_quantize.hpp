@@ -187,6 +187,11 @@ PO2Q_INLINE void store_grid(Storage* p, const simd::f32<Arch>& y, bool exact) {
     if (exact) simd::store_exact<Arch>(p, y);
     else simd::store<Arch>(p, y);
 }
+template <class Arch, storage_type Storage>
+PO2Q_INLINE void stream_grid(Storage* p, const simd::f32<Arch>& y, bool exact) {
+    if (exact) simd::stream_exact<Arch>(p, y);
+    else simd::stream_store<Arch>(p, y);
+}
 
 /// Elements of a run that is worth streaming: below, waiting for the streams costs more than they save.
 inline constexpr std::size_t least_stream = 1024;
@@ -230,7 +235,7 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
         // Streams want aligned vectors: first the elements in front of them.
         const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(Storage) % lanes;
         if (off != 0) part(lanes - off);
-        const auto stream = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_store<Arch>(p, y); };
+        const auto stream = [exact](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { stream_grid<Arch>(p, y, exact); };
         if (any) steps(std::true_type{}, stream);
         else steps(std::false_type{}, stream);
         simd::stream_fence<Arch>();
@@ -273,7 +278,7 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
         const batch y[1] = {at(x[0], shared, i)};
         if (any) leave(x, y, at.scale, inverse_power<Arch>(at.scale), i, count);
         if (!whole) simd::store_first<Arch>(out + i, y[0], count);
-        else if (stream) simd::stream_store<Arch>(out + i, y[0]);
+        else if (stream) stream_grid<Arch>(out + i, y[0], exact);
         else store_grid<Arch>(out + i, y[0], exact);
     };
     for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body);

@@ -23,6 +23,10 @@ template <class Arch>
 PO2Q_INLINE void store_exact(float* p, const f32<Arch>& v) {
     v.store_unaligned(p);
 }
+template <class Arch>
+PO2Q_INLINE void stream_exact(float* p, const f32<Arch>& v) {
+    stream_store<Arch>(p, v);
+}
 
 // ---- registers of 16-bit lanes --------------------------------------------------------------------------------------
 
@@ -220,6 +224,13 @@ PO2Q_INLINE typename halves<Arch>::reg narrow(const f32<Arch>& v) {
     else return halves<Arch>::narrow(rounded_float16_lanes<Arch>(v));
 }
 
+/// Of values that the type has: nothing is rounded. NaN must be quiet, or one of the type.
+template <class Arch, half_type Half>
+PO2Q_INLINE typename halves<Arch>::reg narrow_exact(const f32<Arch>& v) {
+    if constexpr (std::is_same_v<Half, bfloat16>) return halves<Arch>::narrow(bit_cast<std::uint32_t>(v));
+    else return narrow<Arch, Half>(v);
+}
+
 // ---- bfloat16 and float16 -------------------------------------------------------------------------------------------
 
 template <class Arch, half_type Half>
@@ -234,12 +245,9 @@ template <class Arch, half_type Half>
 PO2Q_INLINE void store(Half* p, const f32<Arch>& v) {
     halves<Arch>::store(p, narrow<Arch, Half>(v));
 }
-/// Of values that the type has: nothing is rounded. NaN must be quiet, or one of the type.
 template <class Arch, half_type Half>
 PO2Q_INLINE void store_exact(Half* p, const f32<Arch>& v) {
-    if constexpr (std::is_same_v<Half, bfloat16>)
-        halves<Arch>::store(p, halves<Arch>::narrow(bit_cast<std::uint32_t>(v)));
-    else store<Arch>(p, v);
+    halves<Arch>::store(p, narrow_exact<Arch, Half>(v));
 }
 template <class Arch, half_type Half>
 PO2Q_INLINE void store_first(Half* p, const f32<Arch>& v, std::size_t count) {
@@ -248,6 +256,10 @@ PO2Q_INLINE void store_first(Half* p, const f32<Arch>& v, std::size_t count) {
 template <class Arch, half_type Half>
 PO2Q_INLINE void stream_store(Half* p, const f32<Arch>& v) {
     halves<Arch>::stream(p, narrow<Arch, Half>(v));
+}
+template <class Arch, half_type Half>
+PO2Q_INLINE void stream_exact(Half* p, const f32<Arch>& v) {
+    halves<Arch>::stream(p, narrow_exact<Arch, Half>(v));
 }
 
 }  // namespace po2quant::simd
