@@ -183,14 +183,10 @@ PO2Q_INLINE bool needs_no_rounding(const grid& g) {
 }
 
 template <class Arch, storage_type Storage>
-PO2Q_INLINE void store_grid(Storage* p, const simd::f32<Arch>& y, bool exact) {
-    if (exact) simd::store_exact<Arch>(p, y);
-    else simd::store<Arch>(p, y);
-}
-template <class Arch, storage_type Storage>
-PO2Q_INLINE void stream_grid(Storage* p, const simd::f32<Arch>& y, bool exact) {
-    if (exact) simd::stream_exact<Arch>(p, y);
-    else simd::stream_store<Arch>(p, y);
+PO2Q_INLINE void store_grid(Storage* p, const simd::f32<Arch>& y, [[maybe_unused]] bool exact) {
+    if constexpr (std::is_same_v<Storage, bfloat16>)
+        if (exact) return simd::store_exact<Arch>(p, y);
+    simd::store<Arch>(p, y);
 }
 
 /// Elements of a run that is worth streaming: below, waiting for the streams costs more than they save.
@@ -235,7 +231,15 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
         // Streams want aligned vectors: first the elements in front of them.
         const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(Storage) % lanes;
         if (off != 0) part(lanes - off);
-        const auto stream = [exact](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { stream_grid<Arch>(p, y, exact); };
+        const auto stream = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_store<Arch>(p, y); };
+        if constexpr (std::is_same_v<Storage, bfloat16>) {
+            // Loops of their own: clang joins streaming stores of two branches to one that is cached.
+            const auto stream_exact = [](Storage* p, const batch& y)
+                                          PO2Q_INLINE_LAMBDA { simd::stream_exact<Arch>(p, y); };
+            if (exact && any) steps(std::true_type{}, stream_exact);
+            else if (exact) steps(std::false_type{}, stream_exact);
+        }
+        // What is left: all, or nothing.
         if (any) steps(std::true_type{}, stream);
         else steps(std::false_type{}, stream);
         simd::stream_fence<Arch>();
@@ -278,7 +282,7 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
         const batch y[1] = {at(x[0], shared, i)};
         if (any) leave(x, y, at.scale, inverse_power<Arch>(at.scale), i, count);
         if (!whole) simd::store_first<Arch>(out + i, y[0], count);
-        else if (stream) stream_grid<Arch>(out + i, y[0], exact);
+        else if (stream) simd::stream_store<Arch>(out + i, y[0]);
         else store_grid<Arch>(out + i, y[0], exact);
     };
     for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body);
