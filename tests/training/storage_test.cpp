@@ -288,8 +288,8 @@ TEST_CASE("16-bit storage: every size and alignment, between guard pages, in pla
 TEST_CASE("16-bit storage: per channel, every layout, on several threads") { check_channels<bfloat16>(); }
 TEST_CASE("16-bit storage: gradients of thresholds") { check_thresholds<float16>(); }
 TEST_CASE("16-bit storage: outputs past the caches") {
-    constexpr quantizer whole{.exponent = -4};
-    constexpr quantizer rounded{.format = int16, .exponent = -4};
+    static constexpr quantizer whole{.exponent = -4};
+    static constexpr quantizer rounded{.format = int16, .exponent = -4};
     check_stream<float16>(whole, [](std::size_t) { return whole; });
     check_stream<bfloat16>(rounded, [](std::size_t) { return rounded; });
     static constexpr int exponents[] = {-4, -6, 1};
