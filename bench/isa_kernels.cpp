@@ -65,7 +65,7 @@ void fake_quantize_channels_outer(const float* in, float* out, std::size_t n) {
                                                        {-128.0F, 127.0F, 0, c * inner}, extras);
 }
 void backward_mask(const std::uint8_t* mask, const float* dy, float* dx, std::size_t n) {
-    kernels::pass_gradient_masked<isa>(mask, 0, dy, dx, n);
+    kernels::pass_gradient_masked<isa>(mask, 0, dy, dx, n, n * sizeof(float) >= stream_bytes);
 }
 double backward_tqt(const float* x, const float* dy, float* dx, std::size_t n) {
     const float_interval pass = pass_interval(int8, rounding::half_up, ste::clip_code);
@@ -81,7 +81,8 @@ void histogram(const float* in, std::size_t n, std::uint64_t* counts) {
 template <class Storage>
 void fake_quantize_backward(const Storage* x, const Storage* dy, Storage* dx, std::size_t n) {
     const float_interval codes = pass_interval(int8, rounding::half_up, ste::clip_code);
-    kernels::pass_gradient<isa>(x, dy, dx, n, {codes.low * exp2_float(exponent), codes.high * exp2_float(exponent)});
+    kernels::pass_gradient<isa>(x, dy, dx, n, {codes.low * exp2_float(exponent), codes.high * exp2_float(exponent)},
+                                n * sizeof(float) >= stream_bytes);
 }
 float minmax(const float* in, std::size_t n) {
     const kernels::extremes e = kernels::minmax<isa>(in, n);

@@ -175,6 +175,16 @@ TEST_CASE("fake_quantize: outputs past the caches have the same bits, aligned or
         fake_quantize(x, y, q);
         for (std::size_t i = 0; i < n; ++i) wrong += !test::same_bits(y[i], po2quant::fake_quantize(x[i], q));
         CHECK(wrong == 0);
+        // Gradients: x is as good an upstream gradient as any.
+        for (const bool by_mask : {true, false}) {
+            std::fill(y.begin(), y.end(), 77.0F);
+            const test::test_executor threads{test::test_executor::shuffled_threads, 2};
+            if (by_mask) fake_quantize_backward(mask, x, y, threads);
+            else fake_quantize_backward(x, x, y, q, {.estimator = ste::clip_code}, threads);
+            for (std::size_t i = 0; i < n; ++i)
+                wrong += !test::identical(y[i], fake_quantize_gradient(x[i], x[i], q, ste::clip_code));
+            CHECK(wrong == 0);
+        }
     }
     // Channels whose runs are long enough for that, and such whose are not.
     const std::vector<int> exponents = {-4, -6};

@@ -7,7 +7,8 @@
 /// Or from the bits that a forward pass has kept; and with the gradient of the threshold in the same pass.
 ///
 ///   x, dy, dx   Storage [n]: float, or bfloat16 or float16, which are converted (numerics/storage.hpp); any alignment
-///               that the type may have; dx may be dy or x, else it shares nothing with them. dx needs no rounding
+///               that the type may have; dx may be dy or x, else it shares nothing with them. dx needs no rounding.
+///               `stream`: dx goes past the caches, where it is in memory of its own and long enough
 /// Guarantees: reads and writes exactly n elements; no allocation, no exceptions.
 #include <po2quant/kernels/channel_pattern.hpp>
 #include <po2quant/kernels/fake_quantize.hpp>
@@ -16,34 +17,59 @@
 
 namespace po2quant::kernels {
 
-/// dx = low <= x <= high ? dy : +0; low and high in the units of x.
-template <class Arch, storage_type Storage>
-void pass_gradient(const Storage* x, const Storage* dy, Storage* dx, std::size_t n, float_interval pass) {
+/// Vectors that are computed together, so that their loads overlap.
+inline constexpr int gradient_vectors = 4;
+
+/// dx of n elements: all(i, y) gives gradient_vectors vectors from element i on, part(i, count) one vector of which
+/// `count` elements are there.
+template <class Arch, storage_type Storage, class All, class Part>
+PO2Q_INLINE void store_gradient(Storage* dx, std::size_t n, bool stream, const All& all, const Part& part) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
-    constexpr std::size_t unroll = 4;
+    constexpr int unroll = gradient_vectors;
+    std::size_t i = 0;
+    const auto few = [&](std::size_t count) PO2Q_INLINE_LAMBDA {
+        if (count == lanes) simd::store_exact<Arch>(dx + i, part(i, count));
+        else simd::store_first<Arch>(dx + i, part(i, count), count);
+        i += count;
+    };
+    const auto steps = [&](auto store) PO2Q_INLINE_LAMBDA {
+        for (; i + unroll * lanes <= n; i += unroll * lanes) {
+            batch y[unroll];
+            all(i, y);
+            simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(dx + i + k * lanes, y[k]); });
+        }
+    };
+    if (stream && n >= least_stream) {
+        // Streams want aligned vectors: first the elements in front of them.
+        const std::size_t off = reinterpret_cast<std::uintptr_t>(dx) / sizeof(Storage) % lanes;
+        if (off != 0) few(lanes - off);
+        steps([](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_exact<Arch>(p, y); });
+        simd::stream_fence<Arch>();
+    } else {
+        steps([](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::store_exact<Arch>(p, y); });
+    }
+    while (i < n) few(n - i < lanes ? n - i : lanes);
+}
+
+/// dx = low <= x <= high ? dy : +0; low and high in the units of x.
+template <class Arch, storage_type Storage>
+void pass_gradient(const Storage* x, const Storage* dy, Storage* dx, std::size_t n, float_interval pass,
+                   bool stream = false) {
+    using batch = simd::f32<Arch>;
     const batch low(pass.low);
     const batch high(pass.high);
-    const batch zero(0.0F);
-    const auto apply = [&](const batch& v, const batch& gradient)
-                           PO2Q_INLINE_LAMBDA { return xsimd::select((low <= v) & (v <= high), gradient, zero); };
-    const auto vector_at = [&](std::size_t i)
-                               PO2Q_INLINE_LAMBDA { return apply(simd::load<Arch>(x + i), simd::load<Arch>(dy + i)); };
-    std::size_t i = 0;
-    for (; i + unroll * lanes <= n; i += unroll * lanes) {
-        const batch y0 = vector_at(i);
-        const batch y1 = vector_at(i + lanes);
-        const batch y2 = vector_at(i + 2 * lanes);
-        const batch y3 = vector_at(i + 3 * lanes);
-        simd::store_exact<Arch>(dx + i, y0);
-        simd::store_exact<Arch>(dx + i + lanes, y1);
-        simd::store_exact<Arch>(dx + i + 2 * lanes, y2);
-        simd::store_exact<Arch>(dx + i + 3 * lanes, y3);
-    }
-    for (; i + lanes <= n; i += lanes) simd::store_exact<Arch>(dx + i, vector_at(i));
-    if (i < n)
-        simd::store_first<Arch>(
-            dx + i, apply(simd::load_first<Arch>(x + i, n - i), simd::load_first<Arch>(dy + i, n - i)), n - i);
+    const auto part = [&](std::size_t i, std::size_t count) PO2Q_INLINE_LAMBDA {
+        const bool whole = count == batch::size;
+        const batch v = whole ? simd::load<Arch>(x + i) : simd::load_first<Arch>(x + i, count);
+        const batch gradient = whole ? simd::load<Arch>(dy + i) : simd::load_first<Arch>(dy + i, count);
+        return batch(xsimd::select((low <= v) & (v <= high), gradient, batch(0.0F)));
+    };
+    const auto all = [&](std::size_t i, batch(&y)[gradient_vectors]) PO2Q_INLINE_LAMBDA {
+        simd::unroll<gradient_vectors>([&](auto k)
+                                           PO2Q_INLINE_LAMBDA { y[k] = part(i + k * batch::size, batch::size); });
+    };
+    store_gradient<Arch>(dx, n, stream, all, part);
 }
 
 /// Channel innermost; the interval is in units of codes.
@@ -91,28 +117,23 @@ void pass_gradient_stochastic(const Storage* x, const Storage* dy, Storage* dx, 
 
 /// dx = dy where the element's bit is set, else +0; element i is bit (bit + i) % 8 of mask[(bit + i) / 8].
 template <class Arch, storage_type Storage>
-void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const Storage* dy, Storage* dx, std::size_t n) {
+void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const Storage* dy, Storage* dx, std::size_t n,
+                          bool stream = false) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
-    constexpr int unroll = 4;
-    std::size_t i = 0;
-    for (; i + unroll * lanes <= n; i += unroll * lanes) {
-        const std::uint64_t bits = simd::read_bits(mask, bit + i, unroll * lanes);
-        batch y[unroll];
-        simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA {
+    const auto part = [&](std::size_t i, std::size_t count) PO2Q_INLINE_LAMBDA {
+        const auto bits = static_cast<std::uint32_t>(simd::read_bits(mask, bit + i, static_cast<int>(count)));
+        return simd::select_bits<Arch>(
+            bits, count == lanes ? simd::load<Arch>(dy + i) : simd::load_first<Arch>(dy + i, count));
+    };
+    const auto all = [&](std::size_t i, batch(&y)[gradient_vectors]) PO2Q_INLINE_LAMBDA {
+        const std::uint64_t bits = simd::read_bits(mask, bit + i, gradient_vectors * lanes);
+        simd::unroll<gradient_vectors>([&](auto k) PO2Q_INLINE_LAMBDA {
             y[k] = simd::select_bits<Arch>(static_cast<std::uint32_t>(bits >> (k * lanes)),
                                            simd::load<Arch>(dy + i + k * lanes));
         });
-        simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { simd::store_exact<Arch>(dx + i + k * lanes, y[k]); });
-    }
-    for (; i < n; i += lanes) {
-        const std::size_t count = n - i < lanes ? n - i : lanes;
-        const auto bits = static_cast<std::uint32_t>(simd::read_bits(mask, bit + i, static_cast<int>(count)));
-        if (count == lanes) simd::store_exact<Arch>(dx + i, simd::select_bits<Arch>(bits, simd::load<Arch>(dy + i)));
-        else
-            simd::store_first<Arch>(dx + i, simd::select_bits<Arch>(bits, simd::load_first<Arch>(dy + i, count)),
-                                    count);
-    }
+    };
+    store_gradient<Arch>(dx, n, stream, all, part);
 }
 
 /// What one vector adds to dx and to the sum of a threshold.

@@ -23,6 +23,10 @@ template <class Arch>
 PO2Q_INLINE void store_exact(float* p, const f32<Arch>& v) {
     v.store_unaligned(p);
 }
+template <class Arch>
+PO2Q_INLINE void stream_exact(float* p, const f32<Arch>& v) {
+    stream_store<Arch>(p, v);
+}
 
 // ---- registers of 16-bit lanes --------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@
 #include <po2quant/tensor/mask.hpp>
 #include <po2quant/tensor/storage.hpp>
 #include <po2quant/training/channel_quantizer.hpp>
+#include <po2quant/training/streaming.hpp>
 
 namespace po2quant {
 
@@ -30,6 +31,12 @@ void check_backward(std::span<const Storage> input, std::span<const Storage> gra
     check_overlap(function, "grad_input", grad_input, grad_output, true);
 }
 
+/// Whether a gradient goes past the caches: it is large, and not in the memory of what it is computed from.
+template <class Storage>
+bool streams_gradient(std::span<Storage> grad_input, const Storage* input, const Storage* grad_output) {
+    return streams(grad_input.size_bytes()) && grad_input.data() != input && grad_input.data() != grad_output;
+}
+
 template <class Arch, class Storage, class Executor>
 void fake_quantize_backward(std::span<const Storage> input, std::span<const Storage> grad_output,
                             std::span<Storage> grad_input, const quantizer& q, gradient_options options,
@@ -37,6 +44,7 @@ void fake_quantize_backward(std::span<const Storage> input, std::span<const Stor
     check_backward(input, grad_output, grad_input, q, options);
     const float_interval codes = pass_interval(q.format, q.mode, options.estimator);
     const float scale = exp2_float(q.exponent);
+    const bool stream = streams_gradient(grad_input, input.data(), grad_output.data());
     run.parallel_for(task_count(input.size()), [&](std::int64_t task) {
         const auto [begin, end] = task_range(task, input.size());
         const Storage* x = input.data() + begin;
@@ -44,7 +52,7 @@ void fake_quantize_backward(std::span<const Storage> input, std::span<const Stor
         Storage* dx = grad_input.data() + begin;
         if (passes_by_code(q.mode, options.estimator))
             kernels::pass_gradient_stochastic<Arch>(x, dy, dx, end - begin, q.exponent, kernels::grid_of(q, begin));
-        else kernels::pass_gradient<Arch>(x, dy, dx, end - begin, {codes.low * scale, codes.high * scale});
+        else kernels::pass_gradient<Arch>(x, dy, dx, end - begin, {codes.low * scale, codes.high * scale}, stream);
     });
 }
 
@@ -57,6 +65,7 @@ void fake_quantize_backward(std::span<const Storage> input, std::span<const Stor
     const std::size_t channels = q.exponents.size();
     const auto inner = static_cast<std::size_t>(q.inner);
     const bool by_code = passes_by_code(q.mode, options.estimator);
+    const bool stream = streams_gradient(grad_input, input.data(), grad_output.data());
     run.parallel_for(task_count(input.size()), [&](std::int64_t task) {
         const auto part = task_range(task, input.size());
         const Storage* x = input.data();
@@ -73,7 +82,7 @@ void fake_quantize_backward(std::span<const Storage> input, std::span<const Stor
                 kernels::pass_gradient_stochastic<Arch>(x + i, dy + i, dx + i, count, e, kernels::grid_of(q, i));
             else
                 kernels::pass_gradient<Arch>(x + i, dy + i, dx + i, count,
-                                             {codes.low * exp2_float(e), codes.high * exp2_float(e)});
+                                             {codes.low * exp2_float(e), codes.high * exp2_float(e)}, stream);
         });
     });
 }
@@ -81,7 +90,8 @@ void fake_quantize_backward(std::span<const Storage> input, std::span<const Stor
 }  // namespace detail
 
 /// grad_input[i] = input[i] passes ? grad_output[i] : +0, with `input` the x that fake_quantize was given; NaN never
-/// passes. `grad_input` may be `grad_output` or `input` itself. All three are of one storage type; nothing is rounded.
+/// passes. `grad_input` may be `grad_output` or `input` itself; in memory of its own it is written past the caches from
+/// 32 MB on. All three are of one storage type; nothing is rounded.
 /// Errors as fake_quantize's.
 template <class Arch = default_arch, storage_range Input = std::span<const float>,
           readable_like<Input> Upstream = std::span<const storage_of<Input>>,
@@ -118,9 +128,11 @@ void fake_quantize_backward(std::span<const std::uint8_t> mask, const Upstream& 
     detail::check_span(function, "grad_input", dx, n);
     detail::check_overlap(function, "grad_input", dx, dy, true);
     detail::check_overlap(function, "grad_input", dx, mask, false);
+    const bool stream = detail::streams_gradient<storage>(dx, nullptr, dy.data());
     run.parallel_for(detail::task_count(n), [&](std::int64_t task) {
         const auto [begin, end] = detail::task_range(task, n);
-        kernels::pass_gradient_masked<Arch>(mask.data(), begin, dy.data() + begin, dx.data() + begin, end - begin);
+        kernels::pass_gradient_masked<Arch>(mask.data(), begin, dy.data() + begin, dx.data() + begin, end - begin,
+                                            stream);
     });
 }
 
