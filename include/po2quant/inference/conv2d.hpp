@@ -170,7 +170,9 @@ private:
             plan_.run(run, with, input.data(), output.data(), executor, [](const auto&, const conv2d_block&) {});
             return;
         }
-        const auto after = [this, add](const auto& job, const conv2d_block& block) { add_residual(job, block, add); };
+        const auto after = [this, add](const auto& job, const conv2d_block& block) {
+            this->add_residual(job, block, add);  // clang 14 does not see the use otherwise
+        };
         if (whole_pixels()) plan_.run_whole_pixels(run, with, input.data(), output.data(), executor, after);
         else plan_.run(run, with, input.data(), output.data(), executor, after);
     }
@@ -184,7 +186,7 @@ private:
                     std::int64_t rows, std::int64_t columns, const conv2d_block& block,
                     const detail::fused_addition* add) const {
         plan_.run_pixels(operation(requantize_.kind), input, input_row, output, output_row, rows, columns, block,
-                         [this, add](const auto& job, const conv2d_block& of) { add_residual(job, of, add); });
+                         [this, add](const auto& job, const conv2d_block& of) { this->add_residual(job, of, add); });
     }
 
     /// Adds the residual, if there is one, to what a job has written; after the last of all blocks, to whole pixels.
