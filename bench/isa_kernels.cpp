@@ -82,7 +82,7 @@ template <class Storage>
 void fake_quantize_backward(const Storage* x, const Storage* dy, Storage* dx, std::size_t n) {
     const float_interval codes = pass_interval(int8, rounding::half_up, ste::clip_code);
     kernels::pass_gradient<isa>(x, dy, dx, n, {codes.low * exp2_float(exponent), codes.high * exp2_float(exponent)},
-                                n * sizeof(float) >= stream_bytes);
+                                n * sizeof(Storage) >= stream_bytes);
 }
 float minmax(const float* in, std::size_t n) {
     const kernels::extremes e = kernels::minmax<isa>(in, n);

@@ -1,4 +1,4 @@
-# 1, 2 and 4 ranks leave the quickstart's checkpoint, byte for byte: serialized range trackers and weights.
+# 1, 2, 4 and 16 ranks leave the quickstart's checkpoint, byte for byte: serialized range trackers and weights.
 
 # Open MPI refuses root and more ranks than cores unless told; bound ranks would crowd on one core. Others ignore these.
 set(ENV{OMPI_ALLOW_RUN_AS_ROOT} 1)
@@ -18,7 +18,7 @@ function(run name)
 endfunction()
 
 run(quickstart ${QUICKSTART})
-foreach(ranks 1 2 4)
+foreach(ranks 1 2 4 16)
   run(ranks_${ranks} ${MPIEXEC} ${RANKS} ${ranks} ${PROGRAM})
   foreach(file trackers.bin weights.bin)
     execute_process(COMMAND ${CMAKE_COMMAND} -E compare_files ${WORK_DIR}/quickstart/${file}

@@ -114,6 +114,7 @@ void quantized_graph::convolve(const layer& l, tensors& t, std::span<const float
 
 /// The same of quantized tensors on the integer kernels, made anew where the number of images has changed.
 void quantized_graph::convolve_by_integers(const layer& l, tensors& t, std::span<const float> x) const {
+    if (images_ == 0) return;  // a small batch that other processes share
     const layer_shape& s = l.shape;
     pq::nhwc input = s.input;
     input.batch = images_;

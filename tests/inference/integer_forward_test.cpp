@@ -181,18 +181,48 @@ TEST_CASE("integer_forward_depthwise_conv2d equals the reference, and float32 co
     CHECK(seen.exact > rounds / 4);
 }
 
-TEST_CASE("integer forward: batches in parts, exponents and weights that change from run to run") {
-    random_source random;
-    // One image's codes take half of what a part may have, so that 5 images make 5 parts.
-    const conv2d_shape s{.input = {5, 64, 64, 150}, .outputs = 3, .window = {.kernel = {1, 1}, .stride = {9, 9}}};
+/// Passes of one layer one after the other, each with quantizers and tensors of its own.
+template <class Layer>
+void compare_passes(Layer& layer, const conv2d_shape& s, integer_format input, weight_layout layout, int passes,
+                    random_source& random) {
     counts seen;
-    integer_forward_conv2d layer(s, int8, weight_layout::ohwi, conv2d_kernels(), quantize_kernels());
-    for (int round = 0; round < 3; ++round) {
-        random_pass pass(random, s, 8);
-        pass.layout = weight_layout::ohwi;
-        pass.input_q.format = int8;
-        pass.weight_q.inner = 150;
+    for (int i = 0; i < passes; ++i) {
+        random_pass pass(random, s, input.signed_bits() > 8 ? 16 : 8);
+        pass.layout = layout;
+        pass.input_q.format = input;
+        pass.weight_q.inner = layout == weight_layout::hwio ? 1 : s.weights() / s.outputs;
         compare(layer, pass, random, seen);
+    }
+}
+
+TEST_CASE("integer forward: exponents, bias and weights that change from run to run") {
+    random_source random;
+    for (int round = 0; round < 20; ++round) {
+        const depthwise_conv2d_shape d = random_depthwise_shape(random);
+        integer_forward_depthwise_conv2d depthwise(d, int8, weight_layout::hwio, depthwise_kernels(),
+                                                   quantize_kernels());
+        compare_passes(depthwise, {d.input, d.outputs(), d.window, d.input.channels}, int8, weight_layout::hwio, 3,
+                       random);
+        conv2d_shape s = random_conv2d_shape(random);
+        while (s.macs() > 100000) s = random_conv2d_shape(random);
+        integer_forward_conv2d standard(s, int8, weight_layout::oihw, conv2d_kernels(), quantize_kernels());
+        compare_passes(standard, s, int8, weight_layout::oihw, 3, random);
+    }
+}
+
+TEST_CASE("integer forward: batches in parts") {
+    random_source random;
+    // An image's codes are two fifths of what a part may have: 6 images make 3 parts, 5 make 5.
+    for (const std::int64_t batch : {6, 5}) {
+        const conv2d_shape s{
+            .input = {batch, 64, 64, 102}, .outputs = 3, .window = {.kernel = {1, 1}, .stride = {9, 9}}};
+        for (const integer_format format : {int8, integer_format{.bits = 12}}) {
+            integer_forward_conv2d layer(s, format, weight_layout::ohwi, conv2d_kernels(), quantize_kernels());
+            compare_passes(layer, s, format, weight_layout::ohwi, 1, random);
+        }
+        integer_forward_depthwise_conv2d layer({s.input, 1, s.window}, int8, weight_layout::hwio, depthwise_kernels(),
+                                               quantize_kernels());
+        compare_passes(layer, {s.input, 102, s.window, 102}, int8, weight_layout::hwio, 1, random);
     }
 }
 

@@ -255,6 +255,20 @@ void check_stream(const Quantizer& q, QuantizerOf quantizer_of) {
         for (std::size_t i = 0; i < n; ++i)
             wrong += !test::same_bits(y[i], to_storage<Half>(po2quant::fake_quantize(to_float(x[i]), quantizer_of(i))));
         CHECK(wrong == 0);
+        // Gradients, by the mask of such a pass and by x, which is as good an upstream gradient as any.
+        std::vector<std::uint8_t> mask(mask_bytes(n));
+        fake_quantize(x, y, q, {.mask = mask}, one_thread);
+        for (const bool by_mask : {true, false}) {
+            std::fill(y.begin(), y.end(), x[0]);
+            if (by_mask) fake_quantize_backward(mask, x, y, one_thread);
+            else fake_quantize_backward(x, x, y, q, {}, one_thread);
+            for (std::size_t i = 0; i < n; ++i) {
+                const float v = to_float(x[i]);
+                const float wanted = fake_quantize_gradient(v, v, quantizer_of(i), gradient_options{}.estimator);
+                wrong += !test::same_bits(y[i], to_storage<Half>(wanted));
+            }
+            CHECK(wrong == 0);
+        }
     }
 }
 
@@ -291,6 +305,7 @@ TEST_CASE("16-bit storage: outputs past the caches") {
     static constexpr quantizer whole{.exponent = -4};
     static constexpr quantizer rounded{.format = int16, .exponent = -4};
     check_stream<float16>(whole, [](std::size_t) { return whole; });
+    check_stream<bfloat16>(whole, [](std::size_t) { return whole; });
     check_stream<bfloat16>(rounded, [](std::size_t) { return rounded; });
     static constexpr int exponents[] = {-4, -6, 1};
     check_stream<bfloat16>(channel_quantizer{.exponents = exponents},

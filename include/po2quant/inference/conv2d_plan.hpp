@@ -14,7 +14,7 @@ namespace po2quant::detail {
 /// What a layer multiplies with, and how its sums leave; the arrays of `requantize` are those of lane 0.
 struct conv2d_operation {
     const std::byte* weights;
-    const std::int32_t* bias;  ///< conv2d_plan::bias_copies times lane_count
+    const std::int32_t* bias;  ///< conv2d_plan::bias_size()
     kernels::requantize_block requantize;
 };
 

@@ -42,7 +42,7 @@ inline depthwise_view view_of(const depthwise_conv2d_shape& s, const axis_segmen
 }  // namespace detail
 
 /// Lanes that are computed together: lane l is output channel (first_channel + l) % C of the multiplier's outputs
-/// `multiple`. Blocks of channels may overlap at the end; both write the same codes, one after the other.
+/// `multiple`. Blocks of channels may overlap at the end; both write the same values.
 struct depthwise_block {
     std::int64_t first_channel;
     std::int64_t multiple;  ///< 0 … multiplier − 1

@@ -4,8 +4,8 @@
 ///   y(p, o) = Σ_t Σ_c  fake_quantize(x(p, t, c), q_x) * fake_quantize(w(t, c, o), q_w)  +  bias[o]
 /// of real numbers, rounded to float32 once, ties to even. Products are 2^(e_x + e_w) times products of codes, which
 /// int32 sums without loss. Where the certificate says float32_exact, any float32 convolution of the two fake-quantized
-/// tensors gives the same bits, in whatever order it sums; where it does not, float32 may round on the way, and this
-/// does not.
+/// tensors gives the same bits, in whatever order it sums, if it begins with +0 or the bias: a sum of 0 is +0 here.
+/// Where it does not, float32 may round on the way, and this does not.
 ///
 /// A training step quantizes and packs its weights once, then multiplies a batch with them; buffers are kept from step
 /// to step. NaN counts as code 0, as in quantize: what fake_quantize would let through is not seen here.
@@ -170,8 +170,9 @@ public:
 
     const shape_type& shape() const { return shape_; }
     nhwc output() const { return shape_.output(); }
-    /// Of the last run: magnitudes are those of int32 sums of products, with the bias where it is on their grid;
-    /// float32_exact says whether a float32 convolution of the fake-quantized tensors, bias added in float32, is exact.
+    /// Of the last run that was not refused: magnitudes are those of int32 sums of products, with the bias where it is
+    /// on their grid; float32_exact says whether a float32 convolution of the fake-quantized tensors, bias added in
+    /// float32, is exact.
     const po2quant::certificate& certificate() const { return proof_; }
     /// The instruction set whose kernels run.
     const char* arch() const { return layer_.plan.table().arch; }
@@ -230,7 +231,13 @@ private:
     /// Certificate, and how sums become floats. A bias on the grid of the sums is one of their terms; any other is
     /// added to the scaled sum, which then has to be exact for the addition to be the only rounding.
     void take_bias(int input_exponent, std::span<const int> weight_exponents, std::span<const float> bias) {
-        proof_ = {};
+        std::vector<std::int64_t> magnitude = std::move(proof_.magnitude);
+        std::vector<bool> exact = std::move(proof_.channel_float32_exact);
+        magnitude.clear();
+        exact.clear();
+        proof_ = {};  // but for the memory of its vectors
+        proof_.magnitude = std::move(magnitude);
+        proof_.channel_float32_exact = std::move(exact);
         const auto outputs = static_cast<std::size_t>(Layer::outputs(shape_));
         channel_bias_.assign(outputs, 0);
         kind_ = kernels::epilogue::floats;

@@ -39,7 +39,9 @@ PO2Q_INLINE void include(extremes& e, float v) {
 template <class Arch, storage_type Storage>
 PO2Q_INLINE void minmax_each(const Storage* in, std::size_t n, extremes& found) {
     for (std::size_t i = 0; i < n; ++i) {
-        const float v = to_float(in[i]);
+        Storage stored;
+        __builtin_memcpy(&stored, in + i, sizeof stored);  // a host's own type may lie there
+        const float v = to_float(stored);
         if (__builtin_isfinite(v)) include(found, v);
         else ++found.non_finite;
     }

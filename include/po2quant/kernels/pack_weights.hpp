@@ -26,7 +26,7 @@ struct packed_step {
     int lanes;         ///< of a register
     int outputs;       ///< of its lanes that exist
 
-    constexpr int dwords() const { return vectors * registers * lanes; }
+    PO2Q_INLINE constexpr int dwords() const { return vectors * registers * lanes; }
 };
 
 /// Outputs [first, first + 16) of rows as dwords, zeros behind the last output.

@@ -1,6 +1,6 @@
 #pragma once
 /// Quantization with AVX-512's rounding per instruction: fake quantization by half_up in five instructions in the units
-/// of x, codes by half_up in six.
+/// of x, codes by half_up in seven.
 #include <po2quant/numerics/exponent.hpp>
 #include <po2quant/simd/floating.hpp>
 
@@ -61,7 +61,8 @@ struct nearest_codes {
             const __m512i twice = _mm512_cvt_roundps_epi32(held, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
             return _mm512_srai_epi32(_mm512_add_epi32(twice, _mm512_set1_epi32(1)), 1);
         } else {
-            return _mm512_cvtps_epi32(clamp_register(v, low, high));
+            return _mm512_cvt_roundps_epi32(clamp_register(v, low, high),
+                                            _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         }
     }
 };

@@ -91,8 +91,8 @@ void fake_quantize_backward(std::span<const Storage> input, std::span<const Stor
 
 /// grad_input[i] = input[i] passes ? grad_output[i] : +0, with `input` the x that fake_quantize was given; NaN never
 /// passes. `grad_input` may be `grad_output` or `input` itself; in memory of its own it is written past the caches from
-/// 32 MB on. All three are of one storage type; nothing is rounded.
-/// Errors as fake_quantize's.
+/// 32 MB on (not where channels are innermost or lie in runs of less than 1024 elements, nor where stochastic codes
+/// decide what passes). All three are of one storage type; nothing is rounded. Errors as fake_quantize's.
 template <class Arch = default_arch, storage_range Input = std::span<const float>,
           readable_like<Input> Upstream = std::span<const storage_of<Input>>,
           writable_like<Input> Output = std::span<storage_of<Input>>, executor Executor = serial_executor>
