@@ -1,0 +1,180 @@
+"""Layers whose weights, biases and outputs are on power-of-two grids, or in float32 where they are given no scheme."""
+import dataclasses
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from functions import fake_quantize, fake_quantize_observing, ops, trained_threshold
+
+BIAS_BITS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheme:
+    """How a network is quantized."""
+
+    weight_bits: int = 8
+    trained: bool = False  # thresholds: learned (TQT), or from ranges, the original project's method
+    delay: int = 50  # training steps that only watch ranges
+    decay: float = 0.99  # of the moving averages of ranges
+
+
+class WeightQuantizer(nn.Module):
+    """Weights on the grid of their own range, of today; or of a trained threshold, which starts as three times their
+    root mean square. One exponent, or one per output channel."""
+
+    def __init__(self, scheme, bits, channels=1):
+        super().__init__()
+        self.bits, self.axis = bits, None if channels == 1 else 0
+        self.log2_t = nn.Parameter(torch.full((channels,), torch.nan, dtype=torch.float64)) if scheme.trained else None
+
+    def forward(self, w):
+        if self.log2_t is None:
+            exponents = ops.exponents_for(ops.observe(w.detach(), self.axis), self.bits)
+            return fake_quantize(w, exponents, 0, self.bits)
+        if self.log2_t.isnan().any():
+            rows = w.detach().double().reshape(self.log2_t.numel(), -1)
+            self.log2_t.data = (3 * rows.square().mean(1).sqrt()).clamp_min(2.0**-20).log2()
+        return trained_threshold(w, self.log2_t, 0, self.bits)
+
+
+class OutputQuantizer(nn.Module):
+    """Activations, int8, on the grid of a moving average of their range; or of a trained threshold, which starts as
+    that average. Training steps are watched; for the first ones, the delay, nothing more is done."""
+
+    def __init__(self, scheme):
+        super().__init__()
+        self.register_buffer("range", ops.new_ema_range(scheme.decay, scheme.delay))
+        self.log2_t = nn.Parameter(torch.full((1,), torch.nan, dtype=torch.float64)) if scheme.trained else None
+        self.frozen = False
+
+    @property
+    def quantizing(self):
+        return ops.ema_range_quantizing(self.range)
+
+    def forward(self, x):
+        watching = self.training and not self.frozen
+        if not self.quantizing:
+            if watching:
+                ops.ema_range_update(self.range, ops.observe(x.detach()))
+            return x
+        tracked = ops.ema_range_current(self.range)
+        if self.log2_t is not None:
+            if self.log2_t.isnan().any():
+                self.log2_t.data = tracked[:, :2].abs().amax(1).log2()
+            return trained_threshold(x, self.log2_t)
+        exponents = ops.exponents_for(tracked)
+        if not watching:
+            return fake_quantize(x, exponents)
+        # The exponent comes from the steps before this one, so one pass does for both.
+        y, seen = fake_quantize_observing(x, exponents)
+        ops.ema_range_update(self.range, seen)
+        return y
+
+
+def quantized_bias(bias):
+    """16-bit codes with an exponent of their own. What is finer than the accumulators, integers round off exactly."""
+    return fake_quantize(bias, ops.exponents_for(ops.observe(bias.detach()), BIAS_BITS), 0, BIAS_BITS)
+
+
+class Conv2d(nn.Module):
+    """Convolution, batch norm, activation. Quantized, the norm is folded into the weights:
+
+        w_q = the grid's γ·w/σ_M                             of the moving averages: it does not jitter
+        y = conv(x, w_q) · σ_M/σ_B + β − γ·μ_B/σ_B           the batch's own normalization, while norms are not frozen
+        y = conv(x, w_q) + the grid's (β − γ·μ_M/σ_M)        frozen, and outside of training: what is deployed
+    """
+
+    def __init__(self, inputs, outputs, kernel=1, stride=1, depthwise=False, activation=None, scheme=None, bits=None):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=inputs if depthwise else 1,
+                              bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.activation = activation or nn.Identity()
+        self.frozen_norm = False
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out" if not depthwise else "fan_in", nonlinearity="relu")
+        if scheme is not None:
+            # Depthwise layers hold few weights per channel, and folding leaves each channel its own range.
+            self.weight = WeightQuantizer(scheme, bits or scheme.weight_bits, outputs if depthwise else 1)
+        self.output = None if scheme is None else OutputQuantizer(scheme)
+
+    def normalized(self, x):
+        """In float32, as every step before the quantization."""
+        batch = self.training and not self.frozen_norm
+        norm = self.norm
+        return F.batch_norm(self.conv(x), norm.running_mean, norm.running_var, norm.weight, norm.bias, batch,
+                            norm.momentum, norm.eps)
+
+    def folded(self, x):
+        norm, conv = self.norm, self.conv
+        sigma = (norm.running_var + norm.eps).sqrt()
+        w = self.weight(conv.weight * (norm.weight / sigma)[:, None, None, None])
+        if self.frozen_norm or not self.training:
+            return F.conv2d(x, w, quantized_bias(norm.bias - norm.running_mean * norm.weight / sigma), conv.stride,
+                            conv.padding, groups=conv.groups)
+        variance, mean = torch.var_mean(conv(x), (0, 2, 3), correction=0)
+        batch_sigma = (variance + norm.eps).sqrt()
+        with torch.no_grad():
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(variance, norm.momentum)
+        y = F.conv2d(x, w, None, conv.stride, conv.padding, groups=conv.groups)
+        offset = norm.bias - mean * norm.weight / batch_sigma
+        return torch.addcmul(offset[:, None, None], y, (sigma / batch_sigma)[:, None, None])
+
+    def forward(self, x):
+        if self.output is None:
+            return self.activation(self.normalized(x))
+        return self.output(self.activation(self.folded(x) if self.output.quantizing else self.normalized(x)))
+
+
+class Linear(nn.Linear):
+    """The classifier: weights and bias on their grids, sums as they are. It quantizes when `clock` does."""
+
+    def __init__(self, inputs, outputs, scheme=None, bits=None, clock=None):
+        super().__init__(inputs, outputs)
+        self.clock = [clock]  # a list, so that it does not become a part of this module
+        if scheme is not None:
+            self.quantizer = WeightQuantizer(scheme, bits or scheme.weight_bits)
+
+    def forward(self, x):
+        clock, = self.clock
+        if clock is None or not clock.quantizing:
+            return super().forward(x)
+        return F.linear(x, self.quantizer(self.weight), quantized_bias(self.bias))
+
+
+class Join(nn.Module):
+    """The sum of two branches, its activation, its grid."""
+
+    def __init__(self, scheme=None):
+        super().__init__()
+        self.output = nn.Identity() if scheme is None else OutputQuantizer(scheme)
+
+    def forward(self, a, b):
+        return self.output(F.relu(a + b))
+
+
+class GlobalAveragePool(nn.Module):
+    def __init__(self, scheme=None):
+        super().__init__()
+        self.output = nn.Identity() if scheme is None else OutputQuantizer(scheme)
+
+    def forward(self, x):
+        return self.output(x.mean((2, 3)))
+
+
+def freeze_norms(network):
+    """From now on the moving averages normalize; they stay what they are."""
+    for module in network.modules():
+        if isinstance(module, Conv2d):
+            module.frozen_norm = True
+
+
+def freeze_ranges(network):
+    """From now on ranges and thresholds stay what they are."""
+    for module in network.modules():
+        if isinstance(module, OutputQuantizer):
+            module.frozen = True
+        if isinstance(module, (OutputQuantizer, WeightQuantizer)) and module.log2_t is not None:
+            module.log2_t.requires_grad_(False)
