@@ -93,7 +93,6 @@ class Conv2d(nn.Module):
         self.norm = nn.BatchNorm2d(outputs)
         self.activation = activation or nn.Identity()
         self.frozen_norm = False
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out" if not depthwise else "fan_in", nonlinearity="relu")
         if scheme is not None:
             # Depthwise layers hold few weights per channel, and folding leaves each channel its own range.
             self.weight = WeightQuantizer(scheme, bits or scheme.weight_bits, outputs if depthwise else 1)
@@ -164,11 +163,11 @@ class GlobalAveragePool(nn.Module):
         return self.output(x.mean((2, 3)))
 
 
-def freeze_norms(network):
-    """From now on the moving averages normalize; they stay what they are."""
+def freeze_norms(network, frozen=True):
+    """From now on the moving averages normalize, and stay what they are."""
     for module in network.modules():
         if isinstance(module, Conv2d):
-            module.frozen_norm = True
+            module.frozen_norm = frozen
 
 
 def freeze_ranges(network):
