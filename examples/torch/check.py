@@ -186,6 +186,25 @@ def check_folding():
                 close(a, b, f"{what}, gradient of {name}", 2e-3)
 
 
+@torch.no_grad()
+def check_exactness():
+    """Sums of codes are exact in float32: float64 gives a quantized layer the same bits."""
+    def compare(layer, inputs, output):
+        x, = inputs
+        wide = layer.convolve(x.double(), layer.folded_weights().double(), layer.folded_bias().double())
+        what = f"float32 beside float64 {tuple(layer.conv.weight.shape)}"
+        same(layer.output(layer.activation(wide.float())), output, what)
+
+    for name, network in NETWORKS.items():
+        network = network(3, 10, Scheme(delay=1))
+        x = torch.randint(-128, 128, (16, 3, 32, 32)) / 128
+        network(x)
+        for layer in network.eval().modules():
+            if isinstance(layer, Conv2d):
+                layer.register_forward_hook(compare)
+        network(x)
+
+
 def check_networks():
     """Every parameter has a gradient, evaluation changes nothing, a state loads, frozen thresholds rest."""
     for name, trained, bits in itertools.product(NETWORKS, (False, True), (8, 4)):
@@ -214,7 +233,7 @@ def check_networks():
 def main():
     torch.manual_seed(1)
     for check in (check_forward_and_backward, check_against_torch, check_thresholds, check_ranges, check_folding,
-                  check_networks):
+                  check_exactness, check_networks):
         before = len(failures)
         check()
         verdict = "ok" if len(failures) == before else "FAILED"

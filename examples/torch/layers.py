@@ -105,21 +105,30 @@ class Conv2d(nn.Module):
         return F.batch_norm(self.conv(x), norm.running_mean, norm.running_var, norm.weight, norm.bias, batch,
                             norm.momentum, norm.eps)
 
+    def moving_sigma(self):
+        return (self.norm.running_var + self.norm.eps).sqrt()
+
+    def folded_weights(self):
+        return self.weight(self.conv.weight * (self.norm.weight / self.moving_sigma())[:, None, None, None])
+
+    def folded_bias(self):
+        return quantized_bias(self.norm.bias - self.norm.running_mean * self.norm.weight / self.moving_sigma())
+
+    def convolve(self, x, w, b=None):
+        return F.conv2d(x, w, b, self.conv.stride, self.conv.padding, groups=self.conv.groups)
+
     def folded(self, x):
-        norm, conv = self.norm, self.conv
-        sigma = (norm.running_var + norm.eps).sqrt()
-        w = self.weight(conv.weight * (norm.weight / sigma)[:, None, None, None])
+        w = self.folded_weights()
         if self.frozen_norm or not self.training:
-            return F.conv2d(x, w, quantized_bias(norm.bias - norm.running_mean * norm.weight / sigma), conv.stride,
-                            conv.padding, groups=conv.groups)
-        variance, mean = torch.var_mean(conv(x), (0, 2, 3), correction=0)
+            return self.convolve(x, w, self.folded_bias())
+        norm, sigma = self.norm, self.moving_sigma()
+        variance, mean = torch.var_mean(self.conv(x), (0, 2, 3), correction=0)
         batch_sigma = (variance + norm.eps).sqrt()
         with torch.no_grad():
             norm.running_mean.lerp_(mean, norm.momentum)
             norm.running_var.lerp_(variance, norm.momentum)
-        y = F.conv2d(x, w, None, conv.stride, conv.padding, groups=conv.groups)
         offset = norm.bias - mean * norm.weight / batch_sigma
-        return torch.addcmul(offset[:, None, None], y, (sigma / batch_sigma)[:, None, None])
+        return torch.addcmul(offset[:, None, None], self.convolve(x, w), (sigma / batch_sigma)[:, None, None])
 
     def forward(self, x):
         if self.output is None:
