@@ -233,14 +233,16 @@ def summary_of(results):
 
 
 def print_table(rows):
-    """Means over the seeds, in brackets largest - smallest; how many seeds, where some are missing."""
+    """Means over the seeds, in brackets largest - smallest; the mean of what is off float32 of the same seed."""
     def cell(data, network, method, bits):
         row = rows.get((data, network, method, bits))
         if row is None:
             return "–"
         count = len(row["seeds"])
+        off = "" if method == "float32" else f", {statistics.fmean(row['off_float32']):+.2f}"
         missing = "" if count == len(SEEDS) else f", {count} of {len(SEEDS)}"
-        return f"{statistics.fmean(row['percent']):.2f} ({max(row['percent']) - min(row['percent']):.2f}{missing})"
+        return (f"{statistics.fmean(row['percent']):.2f} ({max(row['percent']) - min(row['percent']):.2f}){off}"
+                f"{missing}")
 
     print("| data, network | weights | float32 | float32 again | post-training | EMA | TQT |\n|---|---|" + "--:|" * 5)
     for data, network in dict.fromkeys(key[:2] for key in rows):
