@@ -152,6 +152,14 @@ struct halves<Arch> {
 
 // ---- conversions ----------------------------------------------------------------------------------------------------
 
+/// a where v < limit, else b, of lanes of bits; neither v nor limit is negative. By arithmetic: xsimd 8.1's select of
+/// integers wants AVX-512 code to be optimized.
+template <class Batch>
+PO2Q_INLINE Batch below(const Batch& v, std::int32_t limit, const Batch& a, const Batch& b) {
+    const Batch mask = (v - Batch(limit)) >> 31;
+    return b ^ ((a ^ b) & mask);
+}
+
 /// float16 in upper halves as floats, by integers.
 template <class Arch>
 PO2Q_INLINE f32<Arch> float16_lanes(const u32<Arch>& v) {
@@ -164,8 +172,8 @@ PO2Q_INLINE f32<Arch> float16_lanes(const u32<Arch>& v) {
     const f32<Arch> shifted = bit_cast<float>(magnitude + rebias + batch(1 << 23));
     const batch subnormal = bit_cast<std::int32_t>(shifted - f32<Arch>(0x1p-14F));
     const batch normal = magnitude + rebias;
-    const batch finite = xsimd::select(magnitude < batch(1 << 23), subnormal, normal);
-    return bit_cast<float>(sign | xsimd::select(magnitude < batch(31 << 23), finite, normal + rebias));
+    const batch finite = below(magnitude, 1 << 23, subnormal, normal);
+    return bit_cast<float>(batch(sign | below(magnitude, 31 << 23, finite, batch(normal + rebias))));
 }
 
 /// Floats rounded to float16, in upper halves, by integers.
@@ -181,9 +189,9 @@ PO2Q_INLINE u32<Arch> rounded_float16_lanes(const f32<Arch>& v) {
     // In [1/2, 1) the step of floats is 2^−24, that of the subnormal numbers: the sum rounds.
     const f32<Arch> sum = bit_cast<float>(magnitude) + f32<Arch>(0.5F);
     const batch subnormal = (bit_cast<std::int32_t>(sum) - batch(126 << 23)) << 16;
-    const batch finite = xsimd::select(magnitude < batch((127 - 14) << 23), subnormal, normal);
-    const batch not_finite = xsimd::select(magnitude > batch(0x7f800000), batch(0x7e000000), batch(0x7c000000));
-    const batch all = xsimd::select(magnitude < batch((127 + 16) << 23), finite, not_finite);
+    const batch finite = below(magnitude, (127 - 14) << 23, subnormal, normal);
+    const batch not_finite = below(magnitude, 0x7f800001, batch(0x7c000000), batch(0x7e000000));  // infinity, NaN
+    const batch all = below(magnitude, (127 + 16) << 23, finite, not_finite);
     return bit_cast<std::uint32_t>(all | sign);
 }
 
