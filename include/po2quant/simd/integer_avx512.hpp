@@ -247,7 +247,10 @@ struct integer<arch::avx512bw> {
     }
     /// The 128 bits h of a register at p + h * stride.
     static PO2Q_INLINE void store_quarters(float* p, std::int64_t stride, floats y) {
-        unroll<4>([&](auto h) PO2Q_INLINE_LAMBDA { _mm_storeu_ps(p + h * stride, _mm512_extractf32x4_ps(y, h)); });
+        unroll<4>([&](auto h) PO2Q_INLINE_LAMBDA {
+            constexpr int quarter = h;  // an immediate without optimization too
+            _mm_storeu_ps(p + quarter * stride, _mm512_extractf32x4_ps(y, quarter));
+        });
     }
     /// Register v's 128 bits h are the channels from 4 · (h · Vectors + v) on.
     template <int Vectors>
