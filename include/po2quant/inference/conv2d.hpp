@@ -6,6 +6,7 @@
 #include <po2quant/inference/add.hpp>
 #include <po2quant/inference/conv2d_plan.hpp>
 #include <po2quant/inference/pack_codes.hpp>
+#include <po2quant/inference/requantize_lanes.hpp>
 
 namespace po2quant {
 
@@ -47,7 +48,7 @@ public:
         std::vector<accumulator_bounds> bounds;
         for (const weight_sums& sums : packed_.sums) bounds.push_back(sums.bounds(q.input_format));
         requantize_ = detail::plan_requantization("conv2d", q, bias, bounds);
-        make_lanes();
+        lanes_ = detail::requantize_lanes(requantize_, plan_, packed_.tap_sums.data());
     }
 
     /// The same with weights of 4 or 2 bits, packed in the order of `layout`: they are unpacked once, here.
@@ -110,36 +111,8 @@ private:
         return shape;
     }
 
-    /// Bias, shift and rounding constant in lane order.
-    void make_lanes() {
-        const auto lanes = static_cast<std::size_t>(packed_.lane_count);
-        shift_.assign(lanes, 2);
-        constant_.assign(lanes, 0);
-        std::vector<std::int32_t> bias(lanes, 0);
-        plan_.for_each_lane([&](std::size_t o, std::size_t lane) {
-            shift_[lane] = requantize_.shift[o];
-            constant_[lane] = requantize_.constant[o];
-            bias[lane] = static_cast<std::int32_t>(static_cast<std::uint32_t>(requantize_.bias[o]) +
-                                                   static_cast<std::uint32_t>(requantize_.constant[o]));
-        });
-        factor_.resize(requantize_.kind == kernels::epilogue::shift_words ? 2 * lanes : 0);
-        if (!factor_.empty())
-            for (const conv2d_block& block : packed_.blocks)
-                kernels::pack_factors(shift_.data() + block.lanes, factor_.data() + 2 * block.lanes, block.vectors,
-                                      plan_.table().lanes);
-        bias_.resize(static_cast<std::size_t>(plan_.bias_size()));
-        plan_.fill_bias(bias.data(), packed_.tap_sums.data(), bias_.data());
-    }
-
     detail::conv2d_operation operation(kernels::epilogue kind) const {
-        return {packed_.weights.data(),
-                bias_.data(),
-                {.shift = shift_.data(),
-                 .factor = factor_.data(),
-                 .rounding_constant = constant_.data(),
-                 .range = requantize_.range,
-                 .mode = requantize_.mode,
-                 .kind = kind}};
+        return {packed_.weights.data(), lanes_.bias(), lanes_.block(kind)};
     }
 
     detail::fused_addition plan_add(const char* function, std::span<const std::int8_t> residual,
@@ -207,10 +180,7 @@ private:
     bool wide_input_;
     detail::requantize_plan requantize_;
     packed_conv2d_weights packed_;
-    detail::aligned_vector<std::int32_t> bias_;
-    detail::aligned_vector<std::int32_t> shift_;
-    detail::aligned_vector<std::int16_t> factor_;  ///< of shift_words: two for each lane
-    detail::aligned_vector<std::int32_t> constant_;
+    detail::requantize_lanes lanes_;
 };
 
 }  // namespace po2quant

@@ -82,6 +82,12 @@ public:
         }
     }
 
+    /// Calls f(first lane, registers, lanes of a register) for the blocks.
+    template <class F>
+    void for_each_block(F&& f) const {
+        for (const conv2d_block& block : packing_.blocks) f(block.lanes, block.vectors, table_->lanes);
+    }
+
     /// Bias [bias_size()] from that of every lane: less offset · Σ of a region's valid taps' weights, modulo 2^32, as
     /// the kernels sum.
     void fill_bias(const std::int32_t* lane_bias, const std::int32_t* tap_sums, std::int32_t* bias) const {

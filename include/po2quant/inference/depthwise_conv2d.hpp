@@ -35,7 +35,7 @@ public:
         std::vector<accumulator_bounds> bounds;
         for (const weight_sums& sums : packed_.sums) bounds.push_back(sums.bounds(q.input_format));
         requantize_ = detail::plan_requantization("depthwise_conv2d", q, bias, bounds);
-        make_lanes();
+        lanes_ = detail::requantize_lanes(requantize_, plan_, packed_.row_sums.data());
     }
 
     /// The same with packed weights of 4 or 2 bits, as conv2d has them.
@@ -80,36 +80,8 @@ private:
         return shape;
     }
 
-    /// Bias, shift and rounding constant in lane order.
-    void make_lanes() {
-        const auto lanes = static_cast<std::size_t>(packed_.lane_count);
-        const auto& width = plan_.width();
-        shift_.assign(lanes, 2);
-        constant_.assign(lanes, 0);
-        std::vector<std::int32_t> bias(lanes, 0);
-        plan_.for_each_lane([&](std::size_t o, std::size_t lane) {
-            shift_[lane] = requantize_.shift[o];
-            constant_[lane] = requantize_.constant[o];
-            bias[lane] = static_cast<std::int32_t>(static_cast<std::uint32_t>(requantize_.bias[o]) +
-                                                   static_cast<std::uint32_t>(requantize_.constant[o]));
-        });
-        factor_.resize(requantize_.kind == kernels::epilogue::shift_words ? 2 * lanes : 0);
-        for (std::size_t lane = 0; 2 * lane < factor_.size(); lane += static_cast<std::size_t>(width.lanes))
-            kernels::pack_factors(shift_.data() + lane, factor_.data() + 2 * lane, width.vectors,
-                                  width.lanes / width.vectors);
-        bias_.resize(static_cast<std::size_t>(plan_.bias_size()));
-        plan_.fill_bias(bias.data(), packed_.row_sums.data(), bias_.data());
-    }
-
     detail::depthwise_operation operation(kernels::epilogue kind) const {
-        return {packed_.weights.data(),
-                bias_.data(),
-                {.shift = shift_.data(),
-                 .factor = factor_.data(),
-                 .rounding_constant = constant_.data(),
-                 .range = requantize_.range,
-                 .mode = requantize_.mode,
-                 .kind = kind}};
+        return {packed_.weights.data(), lanes_.bias(), lanes_.block(kind)};
     }
 
     template <class Output, class Executor>
@@ -125,10 +97,7 @@ private:
     detail::depthwise_plan plan_;
     detail::requantize_plan requantize_;
     packed_depthwise_weights packed_;
-    detail::aligned_vector<std::int32_t> bias_;
-    detail::aligned_vector<std::int32_t> shift_;
-    detail::aligned_vector<std::int16_t> factor_;  ///< of shift_words: two for each lane
-    detail::aligned_vector<std::int32_t> constant_;
+    detail::requantize_lanes lanes_;
 };
 
 }  // namespace po2quant

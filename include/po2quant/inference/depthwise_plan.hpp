@@ -55,6 +55,13 @@ public:
         }
     }
 
+    /// Calls f(first lane, registers, lanes of a register) for the blocks.
+    template <class F>
+    void for_each_block(F&& f) const {
+        for (std::int64_t lane = 0; lane < packing_.lane_count; lane += width().lanes)
+            f(lane, width().vectors, width().lanes / width().vectors);
+    }
+
     /// Bias [bias_size()] from that of every lane: less offset · Σ of the weights of the rows inside the input, modulo
     /// 2^32, as the kernels sum.
     void fill_bias(const std::int32_t* lane_bias, const std::int32_t* row_sums, std::int32_t* bias) const {

@@ -67,19 +67,10 @@ struct halves {
 };
 
 #if defined(__SSE2__)
-template <class Arch>
-requires(f32<Arch>::size == 4) struct halves<Arch> {
-    using reg = __m128i;  ///< in the low 8 bytes
+/// Part of a register of 8 halves, through memory.
+struct halves_of_128_bits {
+    using reg = __m128i;
 
-    static PO2Q_INLINE reg load(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
-    static PO2Q_INLINE void store(void* p, reg v) { _mm_storel_epi64(static_cast<__m128i*>(p), v); }
-    static PO2Q_INLINE void stream(void* p, reg v) {
-#if defined(__x86_64__)
-        _mm_stream_si64(static_cast<long long*>(p), _mm_cvtsi128_si64(v));
-#else
-        store(p, v);
-#endif
-    }
     static PO2Q_INLINE reg load_first(const void* p, std::size_t count) {
         alignas(16) std::uint16_t part[8] = {};
         __builtin_memcpy(part, p, count * sizeof(part[0]));
@@ -89,6 +80,20 @@ requires(f32<Arch>::size == 4) struct halves<Arch> {
         alignas(16) std::uint16_t part[8];
         _mm_store_si128(reinterpret_cast<__m128i*>(part), v);
         __builtin_memcpy(p, part, count * sizeof(part[0]));
+    }
+};
+
+template <class Arch>
+requires(f32<Arch>::size == 4) struct halves<Arch> : halves_of_128_bits {  // in the low 8 bytes
+
+    static PO2Q_INLINE reg load(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
+    static PO2Q_INLINE void store(void* p, reg v) { _mm_storel_epi64(static_cast<__m128i*>(p), v); }
+    static PO2Q_INLINE void stream(void* p, reg v) {
+#if defined(__x86_64__)
+        _mm_stream_si64(static_cast<long long*>(p), _mm_cvtsi128_si64(v));
+#else
+        store(p, v);
+#endif
     }
     static PO2Q_INLINE u32<Arch> widen(reg v) { return u32<Arch>(_mm_unpacklo_epi16(_mm_setzero_si128(), v)); }
     static PO2Q_INLINE reg narrow(const u32<Arch>& v) {
@@ -100,22 +105,10 @@ requires(f32<Arch>::size == 4) struct halves<Arch> {
 
 #if defined(__AVX2__)
 template <class Arch>
-requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) struct halves<Arch> {
-    using reg = __m128i;
-
+requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) struct halves<Arch> : halves_of_128_bits {
     static PO2Q_INLINE reg load(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
     static PO2Q_INLINE void store(void* p, reg v) { _mm_storeu_si128(static_cast<__m128i*>(p), v); }
     static PO2Q_INLINE void stream(void* p, reg v) { _mm_stream_si128(static_cast<__m128i*>(p), v); }
-    static PO2Q_INLINE reg load_first(const void* p, std::size_t count) {
-        alignas(16) std::uint16_t part[8] = {};
-        __builtin_memcpy(part, p, count * sizeof(part[0]));
-        return _mm_load_si128(reinterpret_cast<const __m128i*>(part));
-    }
-    static PO2Q_INLINE void store_first(void* p, reg v, std::size_t count) {
-        alignas(16) std::uint16_t part[8];
-        _mm_store_si128(reinterpret_cast<__m128i*>(part), v);
-        __builtin_memcpy(p, part, count * sizeof(part[0]));
-    }
     static PO2Q_INLINE u32<Arch> widen(reg v) { return u32<Arch>(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16)); }
     static PO2Q_INLINE reg narrow(const u32<Arch>& v) {
         const __m256i values = _mm256_srai_epi32(v, 16);
