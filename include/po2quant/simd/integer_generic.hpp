@@ -285,6 +285,10 @@ struct integer_generic {
         for (int i = 0; i < lanes; ++i) y.lane[i] = static_cast<float>(a.lane[i]) * scale[i] + addend[i];
         return y;
     }
+    /// The 128 bits h of a register at p + h * stride.
+    static PO2Q_INLINE void store_quarters(float* p, std::int64_t stride, floats y) {
+        for (int i = 0; i < lanes; ++i) p[i / 4 * stride + i % 4] = y.lane[i];
+    }
     /// The first `count` of Vectors·lanes floats at p, in channel order; nothing behind is touched.
     template <int Vectors>
     static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count) {
