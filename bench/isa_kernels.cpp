@@ -1,10 +1,12 @@
 // The table of one instruction set, PO2QUANT_ISA; see kernel_table.hpp. Nothing of the standard library runs in here.
+#include "dot_products.hpp"
 #include "kernel_table.hpp"
 #include "shapes.hpp"
 
 #include <po2quant/kernels/exponent_histogram.hpp>
 #include <po2quant/kernels/fake_quantize.hpp>
 #include <po2quant/kernels/fake_quantize_backward.hpp>
+#include <po2quant/kernels/minmax.hpp>
 #include <po2quant/kernels/quantize.hpp>
 #include <po2quant/kernels/requantize.hpp>
 #include <po2quant/training/streaming.hpp>
@@ -12,11 +14,14 @@
 #define PO2QUANT_JOIN_(a, b) a##b
 #define PO2QUANT_JOIN(a, b) PO2QUANT_JOIN_(a, b)
 
-namespace po2quant::bench {
+namespace po2quant {
+
+extern const layer_kernels PO2QUANT_JOIN(PO2QUANT_ISA, _layers);
+
+namespace bench {
 namespace {
 
 using isa = arch::PO2QUANT_ISA;
-using ops = simd::integer<isa>;
 using po2quant::detail::stream_bytes;
 
 template <class Storage>
@@ -96,24 +101,6 @@ void add(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::size
     kernels::add<isa, rounding::half_up>(a, b, out, 1, n, 0, {1, 0, {1, rounding::half_up, {0, 127}}});
 }
 
-/// Twelve independent chains of dot products: more than latency times throughput on any CPU so far.
-std::int64_t dot_products(std::int64_t repetitions) {
-    constexpr int chains = ops::registers >= 32 ? 12 : 8;
-    alignas(64) static const std::int8_t codes[64] = {3, 1, 4, 1, 5, 9, 2, 6};
-    alignas(64) static const ops::dot_i8::weight weights[64] = {2, 7, 1, 8, 2, 8, 1, 8};
-    alignas(64) std::int32_t sink[16] = {};
-    using dot = ops::dot_i8;
-    const auto x = dot::broadcast(codes);
-    const auto w = dot::load(weights);
-    typename ops::reg acc[chains];
-    simd::unroll<chains>([&](auto i) PO2Q_INLINE_LAMBDA { acc[i] = ops::set(i); });
-    for (std::int64_t r = 0; r < repetitions; ++r)
-        simd::unroll<chains>([&](auto i) PO2Q_INLINE_LAMBDA { acc[i] = dot::dot(acc[i], x, w); });
-    simd::unroll<chains>([&](auto i) PO2Q_INLINE_LAMBDA { ops::store(sink, ops::add(acc[i], ops::load(sink))); });
-    asm volatile("" : : "r"(sink) : "memory");  // somebody may read it
-    return repetitions * chains * ops::lanes * 4;
-}
-
 using batch = simd::f32<isa>;
 
 void read(const float* in, std::size_t n) {
@@ -168,6 +155,7 @@ void read2_write1(const float* a, const float* b, float* out, std::size_t n) {
 
 }  // namespace
 
+extern const kernel_table PO2QUANT_JOIN(PO2QUANT_ISA, _kernels);
 constexpr kernel_table PO2QUANT_JOIN(PO2QUANT_ISA, _kernels) = {
     isa::name,
     &fake_quantize<float>,
@@ -186,13 +174,12 @@ constexpr kernel_table PO2QUANT_JOIN(PO2QUANT_ISA, _kernels) = {
     &quantize,
     &dequantize,
     &add,
-    &kernels::conv2d_table_of<isa>,
-    &kernels::depthwise_table_of<isa>,
-    &kernels::quantize_table_of<isa>,
-    &dot_products,
+    &PO2QUANT_JOIN(PO2QUANT_ISA, _layers),
+    &dot_products<isa>,
     &read,
     &read_write,
     &read2_write1,
 };
 
-}  // namespace po2quant::bench
+}  // namespace bench
+}  // namespace po2quant

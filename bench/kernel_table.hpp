@@ -4,10 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <po2quant/kernels/conv2d.hpp>
-#include <po2quant/kernels/depthwise_conv2d.hpp>
-#include <po2quant/kernels/minmax.hpp>
-#include <po2quant/kernels/quantize.hpp>
+#include <po2quant/inference/layer_kernels.hpp>
 #include <po2quant/numerics/storage.hpp>
 
 namespace po2quant::bench {
@@ -30,9 +27,7 @@ struct kernel_table {
     void (*quantize)(const float* in, std::int8_t* out, std::size_t n);
     void (*dequantize)(const std::int8_t* in, float* out, std::size_t n);
     void (*add)(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::size_t n);
-    const kernels::conv2d_table* conv2d;
-    const kernels::depthwise_table* depthwise_conv2d;
-    const kernels::quantize_table* quantize_codes;
+    const layer_kernels* layers;
 
     /// Roofs: int8 multiply-accumulates by the set's best dot product, in registers; reads; reads and writes in place;
     /// reads of two and writes of one.
@@ -41,15 +36,5 @@ struct kernel_table {
     void (*read_write)(float* in_place, std::size_t n);
     void (*read2_write1)(const float* a, const float* b, float* out, std::size_t n);
 };
-
-extern const kernel_table generic_kernels;
-#if defined(__x86_64__)
-extern const kernel_table sse2_kernels;
-extern const kernel_table sse4_1_kernels;
-extern const kernel_table avx2_kernels;
-extern const kernel_table avx_vnni_kernels;
-extern const kernel_table avx512bw_kernels;
-extern const kernel_table avx512_vnni_kernels;
-#endif
 
 }  // namespace po2quant::bench

@@ -2,17 +2,19 @@
 /// Which tables there are, and which of them this machine can run.
 #include <vector>
 
+#include "isa_list.hpp"
 #include "kernel_table.hpp"
 
 namespace po2quant::bench {
 
+#define PO2QUANT_DECLARE(isa) extern const kernel_table isa##_kernels;
+PO2QUANT_FOR_EACH_ISA(PO2QUANT_DECLARE)
+#undef PO2QUANT_DECLARE
+
 /// The best last.
-inline constexpr const kernel_table* all_tables[] = {
-    &generic_kernels,
-#if defined(__x86_64__)
-    &sse2_kernels,    &sse4_1_kernels, &avx2_kernels, &avx_vnni_kernels, &avx512bw_kernels, &avx512_vnni_kernels,
-#endif
-};
+#define PO2QUANT_ADDRESS(isa) &isa##_kernels,
+inline constexpr const kernel_table* all_tables[] = {PO2QUANT_FOR_EACH_ISA(PO2QUANT_ADDRESS)};
+#undef PO2QUANT_ADDRESS
 
 inline std::vector<const kernel_table*> runnable_tables() {
     std::vector<const kernel_table*> all;

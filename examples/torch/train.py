@@ -13,7 +13,8 @@ on with that when started again. Two programs may share the work: each takes run
     ema             fine-tuning on grids that follow moving averages of ranges: the original project's method
     tqt             fine-tuning with trained thresholds, of weights and activations
 
-Fine-tuning starts from float32 of the same seed, at a tenth of its rate and by a cosine down to 0. Batch norm is
+Fine-tuning starts from float32 of the same seed, at a hundredth of its rate and by a cosine down to 0: frozen norms
+no longer shrink the gradients of large folded weights, and at a tenth runs diverged. Batch norm is
 folded with the batch's correction for the first quarter and frozen for the rest; ranges and thresholds rest for the
 last fifth. Weights learn by SGD with a momentum of 0.9 and a decay of 5e-4, thresholds by Adam at TQT's rate.
 """
@@ -35,8 +36,9 @@ from layers import Scheme, freeze_norms, freeze_ranges
 from networks import NETWORKS
 
 BATCH = 128
-FLOAT_RATE, TUNING_RATE = 0.1, 0.01
-EPOCHS = {"fashion-mnist": (5, 2), "cifar-10": (10, 2)}  # in float32, of fine-tuning
+FLOAT_RATE, TUNING_RATE = 0.1, 0.001
+EPOCHS = {("fashion-mnist", "mobilenet_v1_025"): (5, 2), ("cifar-10", "mobilenet_v1_025"): (30, 6),
+          ("fashion-mnist", "resnet_8"): (5, 2), ("cifar-10", "resnet_8"): (10, 4)}  # in float32, of fine-tuning
 SEEDS = (0, 1, 2)
 # What matters most comes first.
 METHODS = (("float32", 32), ("post-training", 8), ("ema", 8), ("tqt", 8), ("tqt", 4), ("float32 again", 32),
@@ -149,7 +151,7 @@ def execute(run, data, checkpoint):
     """Trains and tests. Returns the result's line."""
     torch.manual_seed(run["seed"])
     batches = data.batches(run["seed"] + (0 if run["method"] == "float32" else 1000))
-    epochs, tuning_epochs = EPOCHS[run["data"]]
+    epochs, tuning_epochs = EPOCHS[run["data"], run["network"]]
     floats = run["weights"] == 32
     scheme = None if floats else Scheme(weight_bits=run["weights"], trained=run["method"] == "tqt")
     network = NETWORKS[run["network"]](data.images.shape[1], datasets.CLASSES, scheme)

@@ -10,6 +10,7 @@
 #include <po2quant/inference/depthwise_conv2d.hpp>
 #include <po2quant/inference/fully_connected.hpp>
 #include <po2quant/inference/integer_forward.hpp>
+#include <po2quant/inference/layer_kernels.hpp>
 #include <po2quant/inference/max_pool.hpp>
 #include <po2quant/inference/pack_codes.hpp>
 #include <po2quant/inference/requantize.hpp>

@@ -117,7 +117,7 @@ TEST_CASE("fully_connected equals the reference") {
         std::vector<std::int32_t> sums(static_cast<std::size_t>(s.output().elements()));
         for (const weight_layout layout : {weight_layout::ohwi, weight_layout::oihw}) {
             const fully_connected layer(s.input.batch, s.input.channels, s.outputs, weights, {}, q, layout,
-                                        conv2d_kernels());
+                                        layers.conv2d);
             layer.accumulate(input, sums);
             std::size_t wrong = 0;
             for (std::size_t i = 0; i < sums.size(); ++i) {

@@ -118,7 +118,7 @@ TEST_CASE("conv2d: bad arguments") {
         conv2d_shape s = good;
         change(s.input, s.window);
         check_refused([&] { make_layer(s, weights, bias, q); }, parts);
-        check_refused([&] { pack_conv2d_weights(s, weights, weight_layout::hwio, int8, conv2d_kernels()); }, parts);
+        check_refused([&] { pack_conv2d_weights(s, weights, weight_layout::hwio, int8, layers.conv2d); }, parts);
     });
     check_requantizations(
         [&](auto change, std::initializer_list<const char*> parts) {
@@ -170,9 +170,9 @@ TEST_CASE("conv2d: bad arguments") {
                   {"conv2d", "element type", "int8", "int16"});
     check_refused([&] { make_layer(good, weights, bias, q).run(std::vector<std::int16_t>(120), output); },
                   {"conv2d", "element type", "int16", "int8"});
-    check_refused([&] { fully_connected(0, 4, 4, weights, bias, q, weight_layout::hwio, conv2d_kernels()); },
+    check_refused([&] { fully_connected(0, 4, 4, weights, bias, q, weight_layout::hwio, layers.conv2d); },
                   {"input.batch is 0"});
-    check_refused([&] { fully_connected(1, 4, 4, weights, bias, q, weight_layout::hwio, conv2d_kernels()); },
+    check_refused([&] { fully_connected(1, 4, 4, weights, bias, q, weight_layout::hwio, layers.conv2d); },
                   {"weights.size() is 144", "exactly 16"});
     CHECK(output == std::vector<std::int8_t>(48, 77));
 }
@@ -186,7 +186,7 @@ TEST_CASE("depthwise_conv2d: bad arguments") {
         depthwise_conv2d_shape s = good;
         change(s.input, s.window);
         check_refused([&] { make_layer(s, weights, bias, q); }, parts);
-        check_refused([&] { pack_depthwise_weights(s, weights, weight_layout::hwio, depthwise_kernels()); }, parts);
+        check_refused([&] { pack_depthwise_weights(s, weights, weight_layout::hwio, layers.depthwise_conv2d); }, parts);
     });
     check_requantizations(
         [&](auto change, std::initializer_list<const char*> parts) {
@@ -223,7 +223,7 @@ TEST_CASE("integer_forward_conv2d: bad arguments") {
     const conv2d_shape good{.input = {1, 5, 6, 4}, .outputs = 4, .window = {.kernel = {3, 3}}};
     const auto make = [](const conv2d_shape& s, integer_format input = int8,
                          weight_layout layout = weight_layout::hwio) {
-        return integer_forward_conv2d(s, input, layout, conv2d_kernels(), quantize_kernels());
+        return integer_forward_conv2d(s, input, layout, layers.conv2d, layers.quantize);
     };
     check_windows([&](auto change, std::initializer_list<const char*> parts) {
         conv2d_shape s = good;
@@ -235,7 +235,7 @@ TEST_CASE("integer_forward_conv2d: bad arguments") {
     check_refused(
         [&] {
             integer_forward_depthwise_conv2d({good.input, 1, good.window}, uint8, weight_layout::hwio,
-                                             depthwise_kernels(), quantize_kernels());
+                                             layers.depthwise_conv2d, layers.quantize);
         },
         {"integer_forward_depthwise_conv2d: input_format is unsigned 8 bits", "2..8"});
 

@@ -158,7 +158,7 @@ TEST_CASE("integer_forward_conv2d equals the reference, and float32 convolutions
         const random_pass pass(random, s, random.integer(0, 3) == 0 ? 16 : 8);
         CAPTURE(s.input.batch, s.input.height, s.input.width, s.input.channels, s.outputs, s.groups,
                 pass.input_q.format.bits, pass.input_q.exponent, pass.exponents[0]);
-        integer_forward_conv2d layer(s, pass.input_q.format, pass.layout, conv2d_kernels(), quantize_kernels());
+        integer_forward_conv2d layer(s, pass.input_q.format, pass.layout, layers.conv2d, layers.quantize);
         CHECK(std::string(layer.arch()) == default_arch::name);
         compare(layer, pass, random, seen);
     }
@@ -174,8 +174,8 @@ TEST_CASE("integer_forward_depthwise_conv2d equals the reference, and float32 co
         const random_pass pass(random, {s.input, s.outputs(), s.window, s.input.channels}, 8);
         CAPTURE(s.input.batch, s.input.height, s.input.width, s.input.channels, s.multiplier, pass.input_q.format.bits,
                 pass.input_q.exponent, pass.exponents[0]);
-        integer_forward_depthwise_conv2d layer(s, pass.input_q.format, pass.layout, depthwise_kernels(),
-                                               quantize_kernels());
+        integer_forward_depthwise_conv2d layer(s, pass.input_q.format, pass.layout, layers.depthwise_conv2d,
+                                               layers.quantize);
         compare(layer, pass, random, seen);
     }
     CHECK(seen.exact > rounds / 4);
@@ -199,13 +199,13 @@ TEST_CASE("integer forward: exponents, bias and weights that change from run to 
     random_source random;
     for (int round = 0; round < 20; ++round) {
         const depthwise_conv2d_shape d = random_depthwise_shape(random);
-        integer_forward_depthwise_conv2d depthwise(d, int8, weight_layout::hwio, depthwise_kernels(),
-                                                   quantize_kernels());
+        integer_forward_depthwise_conv2d depthwise(d, int8, weight_layout::hwio, layers.depthwise_conv2d,
+                                                   layers.quantize);
         compare_passes(depthwise, {d.input, d.outputs(), d.window, d.input.channels}, int8, weight_layout::hwio, 3,
                        random);
         conv2d_shape s = random_conv2d_shape(random);
         while (s.macs() > 100000) s = random_conv2d_shape(random);
-        integer_forward_conv2d standard(s, int8, weight_layout::oihw, conv2d_kernels(), quantize_kernels());
+        integer_forward_conv2d standard(s, int8, weight_layout::oihw, layers.conv2d, layers.quantize);
         compare_passes(standard, s, int8, weight_layout::oihw, 3, random);
     }
 }
@@ -217,11 +217,11 @@ TEST_CASE("integer forward: batches in parts") {
         const conv2d_shape s{
             .input = {batch, 64, 64, 102}, .outputs = 3, .window = {.kernel = {1, 1}, .stride = {9, 9}}};
         for (const integer_format format : {int8, integer_format{.bits = 12}}) {
-            integer_forward_conv2d layer(s, format, weight_layout::ohwi, conv2d_kernels(), quantize_kernels());
+            integer_forward_conv2d layer(s, format, weight_layout::ohwi, layers.conv2d, layers.quantize);
             compare_passes(layer, s, format, weight_layout::ohwi, 1, random);
         }
-        integer_forward_depthwise_conv2d layer({s.input, 1, s.window}, int8, weight_layout::hwio, depthwise_kernels(),
-                                               quantize_kernels());
+        integer_forward_depthwise_conv2d layer({s.input, 1, s.window}, int8, weight_layout::hwio, layers.depthwise_conv2d,
+                                               layers.quantize);
         compare_passes(layer, {s.input, 102, s.window, 102}, int8, weight_layout::hwio, 1, random);
     }
 }
@@ -235,7 +235,7 @@ TEST_CASE("integer forward: sums beyond 2^24 are rounded once") {
         w[1] = 1.0F;
         std::vector<float> y(2);
         const int zero[] = {0};
-        integer_forward_conv2d layer(s, uint7, weight_layout::hwio, conv2d_kernels(), quantize_kernels());
+        integer_forward_conv2d layer(s, uint7, weight_layout::hwio, layers.conv2d, layers.quantize);
         for (const float b : {0.0F, 1.0F, 0.25F, 0x1p-20F}) {
             const float bias[] = {b, -b};
             const certificate& proof = layer.run(x, {.format = uint7}, w, {.exponents = zero}, bias, y);

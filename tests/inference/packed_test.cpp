@@ -122,17 +122,17 @@ TEST_CASE("layers of packed weights are the layers of the same codes") {
             }
         };
         either([&] {
-            check_same_layer(conv2d(s, packed_codes{pw, bits}, r.bias(), r.q, layout, conv2d_kernels()),
+            check_same_layer(conv2d(s, packed_codes{pw, bits}, r.bias(), r.q, layout, layers.conv2d),
                              make_layer(s, w, r.bias(), r.q, layout), random);
         });
         either([&] {
-            check_same_layer(depthwise_conv2d(d, packed_codes{pdw, bits}, rd.bias(), rd.q, layout, depthwise_kernels()),
+            check_same_layer(depthwise_conv2d(d, packed_codes{pdw, bits}, rd.bias(), rd.q, layout, layers.depthwise_conv2d),
                              make_layer(d, dw, rd.bias(), rd.q, layout), random);
         });
         either([&] {
             check_same_layer(
-                fully_connected(1, inputs, outputs, packed_codes{pfw, bits}, rf.bias(), rf.q, layout, conv2d_kernels()),
-                fully_connected(1, inputs, outputs, fw, rf.bias(), rf.q, layout, conv2d_kernels()), random);
+                fully_connected(1, inputs, outputs, packed_codes{pfw, bits}, rf.bias(), rf.q, layout, layers.conv2d),
+                fully_connected(1, inputs, outputs, fw, rf.bias(), rf.q, layout, layers.conv2d), random);
         });
     }
     CHECK(compared > 300);
@@ -168,7 +168,7 @@ TEST_CASE("int4 and int2 weights: fake-quantized training and packed integers gi
                                          .weight_exponents = weight_exponents,
                                          .bias_exponents = bias.exponents,
                                          .output_exponent = -2},
-                                        weight_layout::hwio, conv2d_kernels());
+                                        weight_layout::hwio, layers.conv2d);
             std::vector<std::int8_t> output(static_cast<std::size_t>(outputs));
             layer.run(input, output);
             // In training: everything on its grid, sums in float32.
@@ -224,27 +224,27 @@ TEST_CASE("errors: packed codes") {
     const requantization q{.weight_exponents = e7};
     refused(
         [&] {
-            conv2d({.input = {1, 1, 1, 5}}, packed_codes{bytes, 4}, {}, q, {}, conv2d_kernels());
+            conv2d({.input = {1, 1, 1, 5}}, packed_codes{bytes, 4}, {}, q, {}, layers.conv2d);
         },
         {"conv2d: weights.bytes.size() is 2", "exactly 3"});
     refused(
         [&] {
-            conv2d({.input = {1, 1, 1, 5}}, packed_codes{bytes, 5}, {}, q, {}, conv2d_kernels());
+            conv2d({.input = {1, 1, 1, 5}}, packed_codes{bytes, 5}, {}, q, {}, layers.conv2d);
         },
         {"conv2d: bits is 5"});
     refused(
         [&] {
-            conv2d({.input = {1, 1, 1, 5}, .outputs = 0}, packed_codes{bytes, 4}, {}, q, {}, conv2d_kernels());
+            conv2d({.input = {1, 1, 1, 5}, .outputs = 0}, packed_codes{bytes, 4}, {}, q, {}, layers.conv2d);
         },
         {"conv2d: outputs is 0"});
     refused(
         [&] {
-            depthwise_conv2d({.input = {1, 1, 1, 5}}, packed_codes{bytes, 4}, {}, q, {}, depthwise_kernels());
+            depthwise_conv2d({.input = {1, 1, 1, 5}}, packed_codes{bytes, 4}, {}, q, {}, layers.depthwise_conv2d);
         },
         {"depthwise_conv2d: weights.bytes.size() is 2", "exactly 3"});
     refused(
         [&] {
-            depthwise_conv2d({.input = {1, 1, 1, 0}}, packed_codes{bytes, 4}, {}, q, {}, depthwise_kernels());
+            depthwise_conv2d({.input = {1, 1, 1, 0}}, packed_codes{bytes, 4}, {}, q, {}, layers.depthwise_conv2d);
         },
         {"depthwise_conv2d: input.channels is 0"});
 }

@@ -34,10 +34,11 @@ inline kernels::addition plan_addition(const char* function, const add_quantizat
 /// output[i] = clamp(round((a[i] * 2^e_a + b[i] * 2^e_b) / 2^e_y)): both inputs shifted to the finer exponent in int32,
 /// then one rounding. e_a and e_b may differ by up to 22, so that no sum leaves int32. `output` may be a or b. Throws
 /// std::invalid_argument, before anything is written, for sizes that differ, null or partly overlapping spans, and
-/// values out of range.
-template <class Arch = default_arch, executor Executor = serial_executor>
+/// values out of range. The kernels are those of an arch tag, by default the best that the compiler's flags allow, or
+/// of a table that was compiled elsewhere.
+template <executor Executor>
 void add(std::span<const std::int8_t> a, std::span<const std::int8_t> b, std::span<std::int8_t> output,
-         const add_quantization& q, const Executor& executor = {}) {
+         const add_quantization& q, const Executor& executor, const kernels::rescale_table& table) {
     constexpr const char* function = "add";
     const kernels::addition rule = detail::plan_addition(function, q);
     detail::check_span(function, "a", a, a.size());
@@ -45,13 +46,16 @@ void add(std::span<const std::int8_t> a, std::span<const std::int8_t> b, std::sp
     detail::check_span(function, "output", output, a.size());
     detail::check_overlap(function, "output", output, a, true);
     detail::check_overlap(function, "output", output, b, true);
-    detail::with_shift_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
-        executor.parallel_for(detail::task_count(a.size()), [&](std::int64_t task) {
-            const auto [begin, end] = detail::task_range(task, a.size());
-            kernels::add<Arch, Mode>(a.data() + begin, b.data() + begin, output.data() + begin, 1, end - begin, 0,
-                                     rule);
-        });
+    executor.parallel_for(detail::task_count(a.size()), [&](std::int64_t task) {
+        const auto [begin, end] = detail::task_range(task, a.size());
+        table.add[static_cast<int>(q.mode)](a.data() + begin, b.data() + begin, output.data() + begin, 1, end - begin,
+                                            0, rule);
     });
+}
+template <class Arch = default_arch, executor Executor = serial_executor>
+void add(std::span<const std::int8_t> a, std::span<const std::int8_t> b, std::span<std::int8_t> output,
+         const add_quantization& q, const Executor& executor = {}) {
+    add(a, b, output, q, executor, kernels::rescale_table_of<Arch>);
 }
 
 }  // namespace po2quant

@@ -22,11 +22,13 @@ struct concat_options {
 
 /// codes [pixels][Σ channels]: each part's channels behind those of the parts before it, brought to output_exponent by
 /// one rounding each. int16 outputs hold int8 parts of coarser exponents without loss. Throws std::invalid_argument,
-/// before anything is written, for sizes that do not fit, null or overlapping spans, and values out of range.
-template <class Arch = default_arch, activation_code In, activations_range Output, executor Executor = serial_executor>
+/// before anything is written, for sizes that do not fit, null or overlapping spans, and values out of range. The
+/// kernels are those of an arch tag, by default the best that the compiler's flags allow, or of a table that was
+/// compiled elsewhere.
+template <activation_code In, activations_range Output, executor Executor>
 requires writable_range<Output>
 void concat(std::span<const concat_part<In>> parts, std::int64_t pixels, Output&& codes, const concat_options& options,
-            const Executor& executor = {}) {
+            const Executor& executor, const kernels::rescale_table& table) {
     const std::span output(codes);
     constexpr const char* function = "concat";
     detail::check_rescale(function, options.mode, activation::none, options.output_exponent);
@@ -44,21 +46,25 @@ void concat(std::span<const concat_part<In>> parts, std::int64_t pixels, Output&
     detail::check_span(function, "output", output, static_cast<std::uint64_t>(pixels * channels));
     const code_range range{format.qmin(), format.qmax()};
     const std::int64_t task_pixels = std::max<std::int64_t>(1, detail::task_elements / channels);
-    detail::with_shift_rounding(options.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
-        executor.parallel_for((pixels + task_pixels - 1) / task_pixels, [&](std::int64_t task) {
-            const std::int64_t first = task * task_pixels;
-            const std::int64_t last = std::min(pixels, first + task_pixels);
-            std::int64_t channel = 0;
-            for (const concat_part<In>& part : parts) {
-                const kernels::value_rule rule{options.output_exponent - part.exponent, options.mode, range};
-                for (std::int64_t pixel = first; pixel < last; ++pixel)
-                    kernels::requantize<Arch, Mode>(part.codes.data() + pixel * part.channels,
-                                                    output.data() + pixel * channels + channel,
-                                                    static_cast<std::size_t>(part.channels), rule);
-                channel += part.channels;
-            }
-        });
+    const auto rescale = table.requantize<In, element_of<Output>>(options.mode);
+    executor.parallel_for((pixels + task_pixels - 1) / task_pixels, [&](std::int64_t task) {
+        const std::int64_t first = task * task_pixels;
+        const std::int64_t last = std::min(pixels, first + task_pixels);
+        std::int64_t channel = 0;
+        for (const concat_part<In>& part : parts) {
+            const kernels::value_rule rule{options.output_exponent - part.exponent, options.mode, range};
+            for (std::int64_t pixel = first; pixel < last; ++pixel)
+                rescale(part.codes.data() + pixel * part.channels, output.data() + pixel * channels + channel,
+                        static_cast<std::size_t>(part.channels), rule);
+            channel += part.channels;
+        }
     });
+}
+template <class Arch = default_arch, activation_code In, activations_range Output, executor Executor = serial_executor>
+requires writable_range<Output>
+void concat(std::span<const concat_part<In>> parts, std::int64_t pixels, Output&& codes, const concat_options& options,
+            const Executor& executor = {}) {
+    concat(parts, pixels, codes, options, executor, kernels::rescale_table_of<Arch>);
 }
 
 }  // namespace po2quant

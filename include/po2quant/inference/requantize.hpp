@@ -3,7 +3,6 @@
 #include <span>
 
 #include <po2quant/inference/requantization.hpp>
-#include <po2quant/inference/rounding.hpp>
 #include <po2quant/kernels/requantize.hpp>
 #include <po2quant/parallel.hpp>
 #include <po2quant/tensor/codes.hpp>
@@ -40,11 +39,12 @@ inline void check_rescale(const char* function, rounding mode, activation clamp,
 
 /// to[i] = clamp(round(from[i] * 2^(input_exponent − output_exponent))); the elements are int8_t or int16_t. Throws
 /// std::invalid_argument, before anything is written, for sizes that differ, null or overlapping spans, and values out
-/// of range.
-template <class Arch = default_arch, activations_range Input, activations_range Output,
-          executor Executor = serial_executor>
+/// of range. The kernels are those of an arch tag, by default the best that the compiler's flags allow, or of a table
+/// that was compiled elsewhere.
+template <activations_range Input, activations_range Output, executor Executor>
 requires writable_range<Output>
-void requantize(const Input& from, Output&& to, const requantize_options& options, const Executor& executor = {}) {
+void requantize(const Input& from, Output&& to, const requantize_options& options, const Executor& executor,
+                const kernels::rescale_table& table) {
     const std::span<const element_of<Input>> input(from);
     const std::span output(to);
     constexpr const char* function = "requantize";
@@ -56,12 +56,17 @@ void requantize(const Input& from, Output&& to, const requantize_options& option
     detail::check_overlap(function, "output", output, input, true);
     const kernels::value_rule rule{options.output_exponent - options.input_exponent, options.mode,
                                    clamp_range(options.clamp, format, options.output_exponent, options.mode)};
-    detail::with_shift_rounding(options.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
-        executor.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
-            const auto [begin, end] = detail::task_range(task, input.size());
-            kernels::requantize<Arch, Mode>(input.data() + begin, output.data() + begin, end - begin, rule);
-        });
+    const auto run = table.requantize<element_of<Input>, element_of<Output>>(options.mode);
+    executor.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
+        const auto [begin, end] = detail::task_range(task, input.size());
+        run(input.data() + begin, output.data() + begin, end - begin, rule);
     });
+}
+template <class Arch = default_arch, activations_range Input, activations_range Output,
+          executor Executor = serial_executor>
+requires writable_range<Output>
+void requantize(const Input& from, Output&& to, const requantize_options& options, const Executor& executor = {}) {
+    requantize(from, to, options, executor, kernels::rescale_table_of<Arch>);
 }
 
 }  // namespace po2quant

@@ -353,7 +353,8 @@ constexpr depthwise_table::square depthwise_square() {
             &depthwise_conv2d<Steps, Kernel, Stride, false>};
 }
 
-/// Without squares.
+/// Narrow registers are for few channels: those of layers that move by one pixel fill wide ones with several pixels,
+/// so only other strides have squares.
 template <class Steps>
 constexpr depthwise_table::width_entry depthwise_narrow_entry() {
     return {Steps::lanes,
@@ -362,16 +363,14 @@ constexpr depthwise_table::width_entry depthwise_narrow_entry() {
             Steps::input_offset,
             &channel_of_lane<typename Steps::isa>,
             &depthwise_conv2d<Steps, 0, 0, false>,
-            {}};
+            {depthwise_square<Steps, 3, 2>(), depthwise_square<Steps, 5, 2>()}};
 }
 
 template <class Steps>
 constexpr depthwise_table::width_entry depthwise_entry() {
     depthwise_table::width_entry entry = depthwise_narrow_entry<Steps>();
-    entry.squares[0] = depthwise_square<Steps, 3, 1>();
-    entry.squares[1] = depthwise_square<Steps, 3, 2>();
-    entry.squares[2] = depthwise_square<Steps, 5, 1>();
-    entry.squares[3] = depthwise_square<Steps, 5, 2>();
+    entry.squares[2] = depthwise_square<Steps, 3, 1>();
+    entry.squares[3] = depthwise_square<Steps, 5, 1>();
     return entry;
 }
 

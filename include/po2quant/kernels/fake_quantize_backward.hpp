@@ -62,7 +62,8 @@ void pass_gradient(const Storage* x, const Storage* dy, Storage* dx, std::size_t
     const auto part = [&](std::size_t i, std::size_t count) PO2Q_INLINE_LAMBDA {
         const bool whole = count == batch::size;
         const batch v = whole ? simd::load<Arch>(x + i) : simd::load_first<Arch>(x + i, count);
-        const batch gradient = whole ? simd::load<Arch>(dy + i) : simd::load_first<Arch>(dy + i, count);
+        const batch gradient =
+            whole ? simd::loaded<Arch>(simd::load<Arch>(dy + i)) : simd::load_first<Arch>(dy + i, count);
         return batch(xsimd::select((low <= v) & (v <= high), gradient, batch(0.0F)));
     };
     const auto all = [&](std::size_t i, batch(&y)[gradient_vectors]) PO2Q_INLINE_LAMBDA {
@@ -82,7 +83,8 @@ void pass_gradient_channels(const Storage* x, const Storage* dy, Storage* dx, st
     const auto body = [&](std::size_t i, const batch& scale, std::size_t count) PO2Q_INLINE_LAMBDA {
         const bool whole = count == batch::size;
         const batch v = whole ? simd::load<Arch>(x + i) : simd::load_first<Arch>(x + i, count);
-        const batch gradient = whole ? simd::load<Arch>(dy + i) : simd::load_first<Arch>(dy + i, count);
+        const batch gradient =
+            whole ? simd::loaded<Arch>(simd::load<Arch>(dy + i)) : simd::load_first<Arch>(dy + i, count);
         const batch y = xsimd::select((low * scale <= v) & (v <= high * scale), gradient, batch(0.0F));
         if (whole) simd::store_exact<Arch>(dx + i, y);
         else simd::store_first<Arch>(dx + i, y, count);
@@ -105,7 +107,8 @@ void pass_gradient_stochastic(const Storage* x, const Storage* dy, Storage* dx, 
         const std::size_t count = n - i < lanes ? n - i : lanes;
         const bool whole = count == lanes;
         const batch v = whole ? simd::load<Arch>(x + i) : simd::load_first<Arch>(x + i, count);
-        const batch gradient = whole ? simd::load<Arch>(dy + i) : simd::load_first<Arch>(dy + i, count);
+        const batch gradient =
+            whole ? simd::loaded<Arch>(simd::load<Arch>(dy + i)) : simd::load_first<Arch>(dy + i, count);
         // One code more on either side tells what is beyond from what is at the end.
         const batch code = simd::code_of<Arch, rounding::stochastic>(v, inverse_scale, qmin - batch(1.0F),
                                                                      qmax + batch(1.0F), g.seed, g.first_index + i);
@@ -123,14 +126,14 @@ void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const Stora
     constexpr std::size_t lanes = batch::size;
     const auto part = [&](std::size_t i, std::size_t count) PO2Q_INLINE_LAMBDA {
         const auto bits = static_cast<std::uint32_t>(simd::read_bits(mask, bit + i, static_cast<int>(count)));
-        return simd::select_bits<Arch>(
-            bits, count == lanes ? simd::load<Arch>(dy + i) : simd::load_first<Arch>(dy + i, count));
+        return simd::select_bits<Arch>(bits, count == lanes ? simd::loaded<Arch>(simd::load<Arch>(dy + i))
+                                                            : simd::load_first<Arch>(dy + i, count));
     };
     const auto all = [&](std::size_t i, batch(&y)[gradient_vectors]) PO2Q_INLINE_LAMBDA {
         const std::uint64_t bits = simd::read_bits(mask, bit + i, gradient_vectors * lanes);
         simd::unroll<gradient_vectors>([&](auto k) PO2Q_INLINE_LAMBDA {
             y[k] = simd::select_bits<Arch>(static_cast<std::uint32_t>(bits >> (k * lanes)),
-                                           simd::load<Arch>(dy + i + k * lanes));
+                                           simd::loaded<Arch>(simd::load<Arch>(dy + i + k * lanes)));
         });
     };
     store_gradient<Arch>(dx, n, stream, all, part);
@@ -184,7 +187,8 @@ void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std
             const std::size_t count = n - at < lanes ? n - at : lanes;
             const bool whole = count == lanes;
             const batch v = whole ? simd::load<Arch>(x + at) : simd::load_first<Arch>(x + at, count);
-            const batch up = whole ? simd::load<Arch>(dy + at) : simd::load_first<Arch>(dy + at, count);
+            const batch up =
+                whole ? simd::loaded<Arch>(simd::load<Arch>(dy + at)) : simd::load_first<Arch>(dy + at, count);
             batch down;
             batch factor;
             step(v, up, apply(v, at), scale, inverse_scale, at, down, factor);
@@ -233,7 +237,8 @@ void pass_gradient_and_sum_channels(const Storage* x, const Storage* dy, Storage
                 const batch inverse_scale = batch::load_unaligned(inverses + first);
                 const std::size_t at = row * row_stride + first;
                 const batch v = whole ? simd::load<Arch>(x + at) : simd::load_first<Arch>(x + at, count);
-                const batch up = whole ? simd::load<Arch>(dy + at) : simd::load_first<Arch>(dy + at, count);
+                const batch up =
+                    whole ? simd::loaded<Arch>(simd::load<Arch>(dy + at)) : simd::load_first<Arch>(dy + at, count);
                 const batch y = on_grid<Arch, Mode>(v, scale, inverse_scale, qmin, qmax, step.g, at);
                 batch down;
                 batch factor;

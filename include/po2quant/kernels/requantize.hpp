@@ -156,4 +156,45 @@ void add_residual(std::int8_t* codes, const std::int8_t* residual, std::int64_t 
     }
 }
 
+/// The kernels of one instruction set, by rounding mode.
+struct rescale_table {
+    const char* arch;
+    template <class In, class Out>
+    using requantize_function = void (*)(const In* in, Out* out, std::size_t n, const value_rule& rule);
+    using add_function = void (*)(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::int64_t rows,
+                                  std::size_t n, std::int64_t stride, const addition& q);
+    static constexpr int modes = static_cast<int>(rounding::floor) + 1;
+    requantize_function<std::int8_t, std::int8_t> from8_to8[modes];
+    requantize_function<std::int8_t, std::int16_t> from8_to16[modes];
+    requantize_function<std::int16_t, std::int8_t> from16_to8[modes];
+    requantize_function<std::int16_t, std::int16_t> from16_to16[modes];
+    add_function add[modes];
+
+    template <class In, class Out>
+    requantize_function<In, Out> requantize(rounding mode) const {
+        const int m = static_cast<int>(mode);
+        if constexpr (sizeof(In) == 1 && sizeof(Out) == 1) return from8_to8[m];
+        else if constexpr (sizeof(In) == 1) return from8_to16[m];
+        else if constexpr (sizeof(Out) == 1) return from16_to8[m];
+        else return from16_to16[m];
+    }
+};
+
+template <class Arch>
+constexpr rescale_table make_rescale_table() {
+    rescale_table t{};
+    t.arch = Arch::name;
+    simd::unroll<rescale_table::modes>([&](auto i) {
+        constexpr auto mode = static_cast<rounding>(static_cast<int>(i));
+        t.from8_to8[i] = &requantize<Arch, mode, std::int8_t, std::int8_t>;
+        t.from8_to16[i] = &requantize<Arch, mode, std::int8_t, std::int16_t>;
+        t.from16_to8[i] = &requantize<Arch, mode, std::int16_t, std::int8_t>;
+        t.from16_to16[i] = &requantize<Arch, mode, std::int16_t, std::int16_t>;
+        t.add[i] = &add<Arch, mode>;
+    });
+    return t;
+}
+template <class Arch>
+inline constexpr rescale_table rescale_table_of = make_rescale_table<Arch>();
+
 }  // namespace po2quant::kernels

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace po2quant::test {
+namespace run_network {
 
 __extension__ using wide = unsigned __int128;
 
@@ -78,4 +78,4 @@ inline std::string sha256(std::span<const std::byte> data) {
     return hex;
 }
 
-}  // namespace po2quant::test
+}  // namespace run_network
