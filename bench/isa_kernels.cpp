@@ -30,20 +30,15 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n) {
     extras.stream = n * sizeof(Storage) >= stream_bytes && in != out;
     kernels::fake_quantize<isa, rounding::half_up>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0}, extras);
 }
-/// Observes and quantizes by blocks that stay in L1 between the two, as the public op does.
 void fake_quantize_observe_mask(const float* in, float* out, std::uint8_t* mask, std::size_t n) {
+    kernels::extremes seen;
     kernels::forward_extras extras;
     extras.mask = mask;
     extras.pass = pass_interval(int8, rounding::half_up, ste::clip_code);
     extras.stream = n * sizeof(float) >= stream_bytes;
-    float low = 0;
-    for (std::size_t begin = 0; begin < n; begin += 4096) {
-        const std::size_t count = n - begin < 4096 ? n - begin : 4096;
-        low += kernels::minmax<isa>(in + begin, count).min;
-        kernels::fake_quantize<isa, rounding::half_up>(in + begin, out + begin, count, exponent,
-                                                       {-128.0F, 127.0F, 0, begin}, extras.from(begin));
-    }
-    asm volatile("" : : "r"(&low) : "memory");  // somebody may read it
+    extras.seen = &seen;
+    kernels::fake_quantize<isa, rounding::half_up>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0}, extras);
+    asm volatile("" : : "r"(&seen) : "memory");  // somebody may read it
 }
 
 constexpr std::size_t channels = 64;
@@ -77,7 +72,8 @@ double backward_tqt(const float* x, const float* dy, float* dx, std::size_t n) {
     const kernels::grid g{-128.0F, 127.0F, 0, 0};
     double lanes[simd::sum_lanes] = {};
     kernels::pass_gradient_and_sum<isa, rounding::half_up>(x, dy, dx, n, exponent,
-                                                           {g, threshold_term::error, pass, pass, false}, lanes);
+                                                           {g, threshold_term::error, pass, pass, false}, lanes,
+                                                           n * sizeof(float) >= stream_bytes);
     return lanes[0];
 }
 void histogram(const float* in, std::size_t n, std::uint64_t* counts) {

@@ -32,7 +32,8 @@ inline constexpr layer layers[] = {
     {"pw_28x28x40_120", 28, 40, 120, 1, 1},           {"pw_28x28x17_33", 28, 17, 33, 1, 1},
     {"dw3x3_28x28x72_s1", 28, 72, 0, 3, 1},           {"dw3x3_28x28x33_s1", 28, 33, 0, 3, 1},
     {"conv3x3_32x32x3_16_s1", 32, 3, 16, 3, 1},       {"conv5x5_14x14x64_64_s1", 14, 64, 64, 5, 1},
-    {"conv3x3_96x96x1_8_s2", 96, 1, 8, 3, 2},
+    {"conv3x3_96x96x1_8_s2", 96, 1, 8, 3, 2},         {"m025_conv3x3_128x128x3_8_s2", 128, 3, 8, 3, 2},
+    {"m025_dw3x3_64x64x16_s2", 64, 16, 0, 3, 2},      {"m025_dw3x3_32x32x32_s2", 32, 32, 0, 3, 2},
 };
 
 /// MobileNetV1 1.0 at 224, each layer and how often it is there; those that `layers` has not are timed for sums only.

@@ -79,6 +79,19 @@ inline conv2d_shape random_conv2d_shape(random_source& random) {
 
 inline depthwise_conv2d_shape random_depthwise_shape(random_source& random) {
     for (;;) {
+        // Few channels that move by two pixels, wide enough for vectors of several pixels.
+        if (random.integer(0, 7) == 0) {
+            const std::int64_t kernel = random.integer(1, 2) * 2 + 1;
+            const std::int64_t side = kernel - 1;
+            depthwise_conv2d_shape s{.input = {random.integer(1, 2), random.integer(1, 9), random.integer(5, 45),
+                                               8 * random.integer(1, 5)},
+                                     .window = {.kernel = {kernel, kernel}, .stride = {2, 2}}};
+            s.window.dilation.width = random.integer(0, 3) == 0 ? 2 : 1;
+            s.window.padding = {random.integer(0, side), random.integer(0, side), random.integer(0, side),
+                                random.integer(0, side)};
+            const nhwc out = s.output();
+            if (out.height > 0 && out.width > 0) return s;
+        }
         depthwise_conv2d_shape s{.input = random_input(random),
                                  .multiplier = random.integer(0, 1) ? 1 : random.integer(2, 4)};
         s.window = random_window(random, s.input);

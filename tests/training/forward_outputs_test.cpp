@@ -1,8 +1,10 @@
 // What a forward pass leaves besides its values: codes, masks, ranges, exponents; and the gradient by the mask.
 #include <po2quant/training/fake_quantize.hpp>
 #include <po2quant/training/fake_quantize_backward.hpp>
+#include <po2quant/training/threshold_gradient.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include <po2quant/reference/fake_quantize.hpp>
@@ -65,6 +67,24 @@ void check_outputs(std::span<const float> x, const Quantizer& q, ste estimator, 
     test::check_same(std::span(mask), std::span(expected.mask), context);
     if (!(seen == observe(x))) FAIL_CHECK("another range: " << context());
     if (!(exponents == expected.exponents)) FAIL_CHECK("other exponents: " << context());
+
+    // Without a histogram, the pass watches the range itself: of what it was given, and where all is finite.
+    std::vector<float> finite(x.begin(), x.end());
+    for (float& v : finite) v = v - v == 0 ? v : -0.0F;
+    for (const std::span<const float> values : {x, std::span<const float>(finite)}) {
+        seen = {-1, 1, 2, 3};
+        std::fill(mask.begin(), mask.end(), std::uint8_t{0x33});
+        fake_quantize(values, y, q, {.mask = mask, .estimator = estimator, .seen = &seen}, run);
+        if (!(seen == observe(values))) FAIL_CHECK("another range, watched: " << context());
+        if (std::signbit(seen.min) && seen.min == 0) FAIL_CHECK("a range that begins with -0: " << context());
+        if (values.data() != x.data()) continue;
+        test::check_same(std::span(y), std::span(expected.y), context, x);
+        test::check_same(std::span(mask), std::span(expected.mask), context);
+    }
+    seen = {-1, 1, 2, 3};
+    fake_quantize(x, y, q, {.seen = &seen}, run);
+    test::check_same(std::span(y), std::span(expected.y), context, x);
+    if (!(seen == observe(x))) FAIL_CHECK("another range, watched alone: " << context());
 
     // One at a time, and in place.
     std::vector<float> in_place(x.begin(), x.end());
@@ -175,6 +195,17 @@ TEST_CASE("fake_quantize: outputs past the caches have the same bits, aligned or
         fake_quantize(x, y, q);
         for (std::size_t i = 0; i < n; ++i) wrong += !test::same_bits(y[i], po2quant::fake_quantize(x[i], q));
         CHECK(wrong == 0);
+        // Watched: with what is not finite in one task, and without.
+        for (const float first : {-11.0F, std::numeric_limits<float>::infinity()}) {
+            const float kept = x[0];
+            x[0] = first;
+            range seen;
+            fake_quantize(x, y, q, {.mask = mask, .seen = &seen});
+            CHECK(seen == observe(x));
+            for (std::size_t i = 0; i < n; ++i) wrong += !test::same_bits(y[i], po2quant::fake_quantize(x[i], q));
+            CHECK(wrong == 0);
+            x[0] = kept;
+        }
         // Gradients: x is as good an upstream gradient as any.
         for (const bool by_mask : {true, false}) {
             std::fill(y.begin(), y.end(), 77.0F);
@@ -185,6 +216,20 @@ TEST_CASE("fake_quantize: outputs past the caches have the same bits, aligned or
                 wrong += !test::identical(y[i], fake_quantize_gradient(x[i], x[i], q, ste::clip_code));
             CHECK(wrong == 0);
         }
+        // With a threshold's sum, which is that of a gradient in place, and so not past the caches.
+        x[77] = 3;
+        for (const threshold_term term : {threshold_term::error, threshold_term::beyond}) {
+            std::fill(y.begin(), y.end(), 77.0F);
+            const double sum = fake_quantize_backward_threshold(x, x, y, q, term);
+            for (std::size_t i = 0; i < n; ++i)
+                wrong += !test::identical(y[i], fake_quantize_gradient(x[i], x[i], q, ste::clip_code));
+            CHECK(wrong == 0);
+            std::vector<float> in_place = x;
+            const double same = fake_quantize_backward_threshold(x, in_place, in_place, q, term);
+            CHECK(sum == same);
+            CHECK(sum != 0);
+        }
+        x[77] = std::numeric_limits<float>::quiet_NaN();
     }
     // Channels whose runs are long enough for that, and such whose are not.
     const std::vector<int> exponents = {-4, -6};

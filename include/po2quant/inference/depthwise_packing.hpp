@@ -57,6 +57,9 @@ struct depthwise_packing {
     /// A vector is `lanes` neighbouring elements of an output row, whatever pixels they are of, and vector v of a row
     /// belongs to block v % blocks; else it is channels of one pixel.
     bool flat = false;
+    /// Elements of a pixel, where flat vectors are of pixels that move by two: lanes are every other block of the
+    /// input.
+    std::int64_t spread = 0;
     std::vector<depthwise_block> blocks;
     std::vector<depthwise_view> views;
     std::int64_t lane_count = 0;     ///< of all blocks
@@ -74,6 +77,22 @@ struct packed_depthwise_weights : depthwise_packing {
 
 namespace detail {
 
+/// Whether vectors of several pixels that move by two are worth it: there are kernels, and each holds two or more whole
+/// pixels.
+inline bool spreads(const depthwise_conv2d_shape& shape, const kernels::depthwise_table& table) {
+    const window2d& w = shape.window;
+    const std::int64_t channels = shape.input.channels;
+    const std::int64_t lanes = table.entry[0].lanes;
+    if (shape.multiplier != 1 || w.dilation.height != 1 || w.stride.width != 2 || w.stride.height != 2 ||
+        w.kernel.height != w.kernel.width || channels % 8 != 0 || 2 * channels > lanes || lanes % channels != 0 ||
+        shape.output().width * channels < lanes)
+        return false;
+    for (const auto& square : table.entry[0].spread)
+        if (square.plain != nullptr && square.kernel == w.kernel.height && square.stride == w.stride.height)
+            return true;
+    return false;
+}
+
 /// The packing of a shape, with no weights yet.
 inline depthwise_packing plan_packing(const depthwise_conv2d_shape& shape, const kernels::depthwise_table& table) {
     const std::int64_t channels = shape.input.channels;
@@ -85,6 +104,10 @@ inline depthwise_packing plan_packing(const depthwise_conv2d_shape& shape, const
     const std::int64_t period = channels / std::gcd(channels, most);
     const bool wasted = (channels + most - 1) / most * most * 8 > channels * 9;
     packing.flat = shape.window.stride.width == 1 && shape.multiplier == 1 && wasted && period <= 128;
+    if (spreads(shape, table)) {
+        packing.flat = true;
+        packing.spread = channels;
+    }
     const std::int64_t extent = packing.flat ? row : channels;
     while (packing.width + 1 < table.widths && extent < table.entry[packing.width].lanes) ++packing.width;
     const auto& width = table.entry[packing.width];

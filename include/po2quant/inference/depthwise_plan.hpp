@@ -131,7 +131,9 @@ private:
         const window2d& w = shape_.window;
         plain_ = edge_ = width().any;
         if (w.kernel.height != w.kernel.width || w.dilation.height != 1) return;
-        for (const auto& square : width().squares)
+        const std::span<const kernels::depthwise_table::square> squares =
+            packing_.spread != 0 ? std::span<const kernels::depthwise_table::square>(width().spread) : width().squares;
+        for (const auto& square : squares)
             if (square.kernel == w.kernel.height && square.stride == w.stride.height)
                 plain_ = square.plain, edge_ = square.edge;
     }
@@ -198,7 +200,8 @@ private:
         s.input_row = shape_.input.width * channels;
         s.input_height = shape_.input.height;
         s.first_row = y * w.stride.height - w.padding.top;
-        s.input_step = packing_.flat ? width().lanes : w.stride.width * channels;
+        s.input_step = packing_.flat ? w.stride.width * width().lanes : w.stride.width * channels;
+        s.spread = packing_.spread;
         s.tap = w.dilation.width * channels;
         s.output_row = output_row;
         s.output_step = packing_.flat ? width().lanes : shape_.outputs();
@@ -231,7 +234,8 @@ private:
     void run_line(kernels::depthwise_strip& s, Output* output, std::int64_t first_output, std::int64_t first_channel,
                   std::int64_t begin, std::int64_t end) const {
         const std::int64_t origin = first_channel - shape_.window.padding.left * shape_.input.channels;
-        const std::int64_t reach = (shape_.window.kernel.width - 1) * s.tap + s.group * width().lanes;
+        const std::int64_t reach = (shape_.window.kernel.width - 1) * s.tap +
+                                   (packing_.flat ? shape_.window.stride.width : s.group) * width().lanes;
         const bool is_plain = s.output_lane == 1 && (s.requantize.kind <= kernels::epilogue::shift ||
                                                      s.requantize.kind == kernels::epilogue::floats);
         const auto run = [&](std::int64_t from, std::int64_t to, int lanes, kernels::depthwise_table::function kernel,

@@ -6,6 +6,9 @@
 /// A vector is some neighbouring elements j of an output row: channels of one pixel, or, where a layer moves by one
 /// pixel, of several; taps are `tap` = channels · dilation elements apart all the same.
 ///
+/// Where it moves by two pixels, of few channels, a vector is several pixels too, and its lanes are every other block
+/// of `channels` elements of an input row.
+///
 /// Each vector walks down a strip of rows. An input row is loaded once per column tap, its taps interleaved into lanes
 /// (simd/depthwise_steps.hpp), and added to every output row that sees it: with a 3×3 kernel to three, kept in
 /// registers.
@@ -43,6 +46,7 @@ struct depthwise_strip {
         first_element;  ///< element in its row of the first vector's first lane at kx = 0; negative in the padding
     std::int64_t input_step;  ///< to the next column's
     std::int64_t tap;         ///< to the next column tap's
+    std::int64_t spread;      ///< elements of a block, where lanes are every other block of the input
 
     void* output;  ///< first vector's first lane in the strip's first row: int8 codes, int32 sums or floats
     std::int64_t output_row;
@@ -77,6 +81,7 @@ struct depthwise_vector {
     std::int64_t element;  ///< as depthwise_strip::first_element
     std::int64_t input_row;
     std::int64_t tap;
+    std::int64_t spread;
     int lanes;
     char* output;
     std::int64_t output_row;  ///< bytes
@@ -90,6 +95,7 @@ struct depthwise_vector {
         : element(s.first_element + column * s.input_step + i * Steps::lanes),
           input_row(s.input_row),
           tap(s.tap),
+          spread(s.spread),
           lanes(s.lanes),
           output(static_cast<char*>(s.output) + (column * s.output_step + i * Steps::lanes * s.output_lane) * bytes),
           output_row(s.output_row * bytes),
@@ -110,8 +116,17 @@ struct depthwise_vector {
         return reinterpret_cast<const std::int8_t*>(x + static_cast<std::uintptr_t>(distance));
     }
     /// The lanes that lie inside the row at column tap kx.
+    template <bool Spread = false>
     PO2Q_INLINE typename Steps::part inside(std::int64_t kx) const {
         const std::int64_t first = element + kx * tap;
+        if constexpr (Spread) {
+            // Whole blocks: `first` is a multiple of them.
+            const auto blocks_before = [&](std::int64_t x) PO2Q_INLINE_LAMBDA {
+                const std::int64_t lane = x <= 0 ? 0 : (x + 2 * spread - 1) / (2 * spread) * spread;
+                return lane < lanes ? lane : lanes;
+            };
+            return Steps::part_of(blocks_before(-first), blocks_before(input_row - first));
+        }
         const std::int64_t end = input_row - first;
         return Steps::part_of(first < 0 ? (-first < lanes ? -first : lanes) : 0,
                               end < lanes ? (end > 0 ? end : 0) : lanes);
@@ -148,10 +163,11 @@ inline constexpr int depthwise_part =
         ? 2
         : Steps::vectors;
 
-/// Square kernels of Kernel taps, rows moving by Stride. Plain: all lanes of all taps lie inside their row, and all
-/// leave side by side, as codes by epilogue::shift or shift_words or as floats. Computes registers First … First +
-/// Count − 1; `first_words` [rows] are what a walk of the first half leaves for that of the second.
-template <class Steps, int Kernel, int Stride, bool Plain, int First, int Count, class Codes>
+/// Square kernels of Kernel taps, rows moving by Stride. Spread: lanes are every other block. Plain: all lanes of all
+/// taps lie inside their row, and all leave side by side, as codes by epilogue::shift or shift_words or as floats.
+/// Computes registers First … First + Count − 1; `first_words` [rows] are what a walk of the first half leaves for that
+/// of the second.
+template <class Steps, int Kernel, int Stride, bool Plain, bool Spread, int First, int Count, class Codes>
 PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const depthwise_strip& s,
                                 const depthwise_weights<Steps, Kernel, First, Count>& weights, const Codes& codes,
                                 typename Codes::words* first_words) {
@@ -159,7 +175,19 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
     constexpr int slots = (Kernel + Stride - 1) / Stride;  // output rows that one input row may serve
 
     typename Steps::part inside[Plain ? 1 : Kernel];
-    if constexpr (!Plain) simd::unroll<Kernel>([&](auto kx) PO2Q_INLINE_LAMBDA { inside[kx] = vector.inside(kx); });
+    if constexpr (!Plain)
+        simd::unroll<Kernel>([&](auto kx) PO2Q_INLINE_LAMBDA { inside[kx] = vector.template inside<Spread>(kx); });
+    const auto blocks = [&] {
+        if constexpr (Spread) return typename Steps::spread(vector.spread);
+        else return 0;
+    }();
+    const auto load = [&](std::uintptr_t x, auto kx) PO2Q_INLINE_LAMBDA {
+        const std::int8_t* p = vector.address(x, kx * vector.tap);
+        if constexpr (Plain && Spread) return Steps::load(p, blocks);
+        else if constexpr (Plain) return Steps::load(p);
+        else if constexpr (Spread) return Steps::load(p, inside[kx], blocks);
+        else return Steps::load(p, inside[kx]);
+    };
 
     // Rows lie too far apart for the CPU to foresee the next vector's.
     [[maybe_unused]] const std::int64_t next = (Kernel - 1) * vector.tap + s.input_step;
@@ -190,8 +218,7 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
                     simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
                         constexpr int kx = g * Steps::taps + k;
                         if constexpr (kx >= Kernel) tap[k] = tap[0];  // at weight 0
-                        else if constexpr (Plain) tap[k] = Steps::load(vector.address(x, kx * vector.tap));
-                        else tap[k] = Steps::load(vector.address(x, kx * vector.tap), inside[kx]);
+                        else tap[k] = load(x, std::integral_constant<int, kx>{});
                     });
                     typename Steps::lane_taps d[Steps::vectors];
                     Steps::interleave(tap, d);
@@ -272,7 +299,7 @@ PO2Q_INLINE void depthwise_row(const depthwise_vector<Steps>& vector, const dept
 }
 
 /// All vectors of a strip; Kernel 0 is any.
-template <class Steps, int Kernel, int Stride, bool Plain>
+template <class Steps, int Kernel, int Stride, bool Plain, bool Spread = false>
 void depthwise_conv2d(const depthwise_strip& strip) {
     // A copy is out of reach of the bytes that are written, and need not be read again after each store.
     const depthwise_strip s = strip;
@@ -297,10 +324,10 @@ void depthwise_conv2d(const depthwise_strip& strip) {
             const codes_type codes(vector.requantize);
             depthwise_weights<Steps, Kernel, 0, 2> low;
             low.load(vector.weights);
-            depthwise_walk<Steps, Kernel, Stride, Plain>(vector, s, low, codes, first_words);
+            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, low, codes, first_words);
             depthwise_weights<Steps, Kernel, 2, 2> high;
             high.load(vector.weights);
-            depthwise_walk<Steps, Kernel, Stride, Plain>(vector, s, high, codes, first_words);
+            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, high, codes, first_words);
         });
     } else {
         // What belongs to a block stays where it is while columns of the same block follow each other.
@@ -311,7 +338,7 @@ void depthwise_conv2d(const depthwise_strip& strip) {
                 weights.load(vector.weights);
                 codes = codes_type(vector.requantize);
             }
-            depthwise_walk<Steps, Kernel, Stride, Plain>(vector, s, weights, codes, nullptr);
+            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, weights, codes, nullptr);
         });
     }
 }
@@ -334,6 +361,7 @@ struct depthwise_table {
         int (*channel_of)(int vectors, int vector, int lane);
         function any;
         square squares[4];  ///< faster ones, for some kernels; kernel 0 ends them
+        square spread[2];   ///< the same for lanes that are every other block
     };
     const char* arch;
     int widths;
@@ -347,10 +375,10 @@ struct depthwise_table {
     }
 };
 
-template <class Steps, int Kernel, int Stride>
+template <class Steps, int Kernel, int Stride, bool Spread = false>
 constexpr depthwise_table::square depthwise_square() {
-    return {Kernel, Stride, &depthwise_conv2d<Steps, Kernel, Stride, true>,
-            &depthwise_conv2d<Steps, Kernel, Stride, false>};
+    return {Kernel, Stride, &depthwise_conv2d<Steps, Kernel, Stride, true, Spread>,
+            &depthwise_conv2d<Steps, Kernel, Stride, false, Spread>};
 }
 
 /// Narrow registers are for few channels: those of layers that move by one pixel fill wide ones with several pixels,
@@ -363,7 +391,8 @@ constexpr depthwise_table::width_entry depthwise_narrow_entry() {
             Steps::input_offset,
             &channel_of_lane<typename Steps::isa>,
             &depthwise_conv2d<Steps, 0, 0, false>,
-            {depthwise_square<Steps, 3, 2>(), depthwise_square<Steps, 5, 2>()}};
+            {depthwise_square<Steps, 3, 2>(), depthwise_square<Steps, 5, 2>()},
+            {}};
 }
 
 template <class Steps>
@@ -371,6 +400,10 @@ constexpr depthwise_table::width_entry depthwise_entry() {
     depthwise_table::width_entry entry = depthwise_narrow_entry<Steps>();
     entry.squares[2] = depthwise_square<Steps, 3, 1>();
     entry.squares[3] = depthwise_square<Steps, 5, 1>();
+    if constexpr (simd::spreading<Steps>) {
+        entry.spread[0] = depthwise_square<Steps, 3, 2, true>();
+        entry.spread[1] = depthwise_square<Steps, 5, 2, true>();
+    }
     return entry;
 }
 

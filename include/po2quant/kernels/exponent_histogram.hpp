@@ -93,6 +93,7 @@ PO2Q_INLINE std::size_t exponent_histogram_block(const float* in, std::size_t n,
     for (std::size_t i = 0; i < n; i += group) {
         reg at[16];
         simd::unroll<16>([&](auto k) PO2Q_INLINE_LAMBDA {
+            simd::prefetch_ahead<Ops::lanes>(in + i + k * Ops::lanes);
             const reg e = Ops::exponents(in + i + k * Ops::lanes);
             Ops::store(bytes + i + k * Ops::lanes, e);
             at[k] = place(e);

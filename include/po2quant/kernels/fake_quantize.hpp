@@ -11,6 +11,7 @@
 /// bits as fake_quantize of numerics/quantizer.hpp on every Arch. Codes of 0 give +0, NaN gives NaN, ±∞ saturate.
 /// Guarantees: reads and writes exactly n elements; no allocation, no exceptions.
 #include <po2quant/kernels/channel_pattern.hpp>
+#include <po2quant/kernels/minmax.hpp>
 #include <po2quant/numerics/quantizer.hpp>
 #include <po2quant/simd/floating.hpp>
 #include <po2quant/simd/floating_avx512.hpp>
@@ -104,6 +105,7 @@ struct forward_extras {
     float_interval pass{};         ///< in units of codes: where the gradient passes, …
     bool pass_by_code = false;     ///< … but where a stochastic code, not held inside the format, tells itself
     bool stream = false;           ///< y past the caches, in runs that are long enough
+    extremes* seen = nullptr;      ///< overwritten with those of x; for one exponent, y in memory of its own
 
     PO2Q_INLINE bool any() const { return codes != nullptr || mask != nullptr; }
     /// Those of the elements from i on, where those before have been written.
@@ -189,6 +191,40 @@ PO2Q_INLINE void store_grid(Storage* p, const simd::f32<Arch>& y, [[maybe_unused
     simd::store<Arch>(p, y);
 }
 
+/// Extremes of x gathered beside the pass, whole steps of vectors at a time, as minmax does.
+template <class Arch, int Count>
+struct extremes_watch {
+    using batch = simd::f32<Arch>;
+    batch low = batch(__builtin_inff());
+    batch high = batch(-__builtin_inff());
+    batch traces = batch(0.0F);
+
+    PO2Q_INLINE void operator()(const batch (&x)[Count]) {
+        const batch zero(0.0F);
+        batch least = x[0];
+        batch most = x[0];
+        batch trace = x[0] * zero;
+        simd::unroll<Count - 1>([&](auto k) PO2Q_INLINE_LAMBDA {
+            least = xsimd::min(least, x[k + 1]);
+            most = xsimd::max(most, x[k + 1]);
+            trace = gather_non_finite<Arch>(trace, x[k + 1]);
+        });
+        low = xsimd::min(low, least);
+        high = xsimd::max(high, most);
+        traces = traces | trace;
+    }
+    /// Those of in[begin … end), which the steps went over, and of the few around them.
+    template <storage_type Storage>
+    PO2Q_INLINE extremes finish(const Storage* in, std::size_t n, std::size_t begin, std::size_t end) const {
+        if (!xsimd::all(traces == batch(0.0F))) return minmax<Arch>(in, n);
+        extremes found{__builtin_inff(), -__builtin_inff(), 0};
+        minmax_each<Arch>(in, begin, found);
+        minmax_each<Arch>(in + end, n - end, found);
+        add_lanes<Arch>(low, high, found);
+        return found;
+    }
+};
+
 /// Elements of a run that is worth streaming: below, waiting for the streams costs more than they save.
 inline constexpr std::size_t least_stream = 1024;
 
@@ -206,6 +242,8 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
     const bool any = extras.any();
     const bool exact = needs_no_rounding<Storage>(g);
     std::size_t i = 0;
+    extremes_watch<Arch, unroll> watch;
+    std::size_t watched = 0;
     const auto part = [&](std::size_t count) PO2Q_INLINE_LAMBDA {
         const batch x[1] = {count == lanes ? simd::load<Arch>(in + i) : simd::load_first<Arch>(in + i, count)};
         const batch y[1] = {apply(x[0], i)};
@@ -214,17 +252,25 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
         else simd::store_first<Arch>(out + i, y[0], count);
         i += count;
     };
-    const auto steps = [&](auto with_extras, auto store) PO2Q_INLINE_LAMBDA {
+    const auto loop = [&](auto with_extras, auto with_watch, auto store) PO2Q_INLINE_LAMBDA {
         for (; i + unroll * lanes <= n; i += unroll * lanes) {
             batch x[unroll];
             batch y[unroll];
+            if constexpr (with_watch) simd::prefetch_ahead<unroll * lanes>(in + i);
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA {
                 x[k] = simd::load<Arch>(in + i + k * lanes);
                 y[k] = apply(x[k], i + k * lanes);
             });
+            if constexpr (with_watch) watch(x);
             if constexpr (with_extras) leave(x, y, scale, inverse_scale, i);
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(out + i + k * lanes, y[k]); });
         }
+    };
+    const auto steps = [&](auto store) PO2Q_INLINE_LAMBDA {
+        watched = i;
+        if (extras.seen != nullptr) loop(std::true_type{}, std::true_type{}, store);
+        else if (any) loop(std::true_type{}, std::false_type{}, store);
+        else loop(std::false_type{}, std::false_type{}, store);
     };
     const auto store = [exact](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { store_grid<Arch>(p, y, exact); };
     if (extras.stream && n >= least_stream) {
@@ -236,20 +282,19 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
             // Loops of their own: clang joins streaming stores of two branches to one that is cached.
             const auto stream_exact = [](Storage* p, const batch& y)
                                           PO2Q_INLINE_LAMBDA { simd::stream_exact<Arch>(p, y); };
-            if (exact && any) steps(std::true_type{}, stream_exact);
-            else if (exact) steps(std::false_type{}, stream_exact);
+            if (exact) steps(stream_exact);
+            else steps(stream);
+        } else {
+            steps(stream);
         }
-        // What is left: all, or nothing.
-        if (any) steps(std::true_type{}, stream);
-        else steps(std::false_type{}, stream);
         simd::stream_fence<Arch>();
-    } else if (any) {
-        steps(std::true_type{}, store);
     } else {
-        steps(std::false_type{}, store);
+        steps(store);
     }
+    const std::size_t end = i;
     while (i < n) part(n - i < lanes ? n - i : lanes);
     leave.finish();
+    if (extras.seen != nullptr) *extras.seen = watch.finish(in, n, watched, end);
 }
 
 /// Channel innermost: element i has exponent exponents[(first_channel + i) % channels].

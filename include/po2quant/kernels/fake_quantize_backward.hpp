@@ -139,64 +139,103 @@ void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const Stora
     store_gradient<Arch>(dx, n, stream, all, part);
 }
 
-/// What one vector adds to dx and to the sum of a threshold.
-template <class Arch, rounding Mode>
+/// What a threshold's pass does to every element.
 struct threshold_step {
-    using batch = simd::f32<Arch>;
     const grid& g;
     threshold_term term;    ///< error: in units of x, y − x or y; the layer above knows 2^e
     float_interval pass;    ///< of dx, in units of codes
     float_interval inside;  ///< of the term, in units of codes
     bool pass_by_code;      ///< stochastic: dx by the codes
+};
+
+/// The step for vectors of one scale.
+template <class Arch, rounding Mode>
+struct threshold_lanes {
+    using batch = simd::f32<Arch>;
+    const threshold_step& step;
+    batch inverse_scale;
+    batch pass_low;
+    batch pass_high;
+    batch inside_low;
+    batch inside_high;
+    batch top;
+
+    PO2Q_INLINE threshold_lanes(const threshold_step& s, const batch& scale, const batch& inverse)
+        : step(s),
+          inverse_scale(inverse),
+          pass_low(batch(s.pass.low) * scale),
+          pass_high(batch(s.pass.high) * scale),
+          inside_low(batch(s.inside.low) * scale),
+          inside_high(batch(s.inside.high) * scale),
+          top(batch(s.g.qmax) * scale) {}
 
     /// dx, and the factor of dy in the sum.
-    PO2Q_INLINE void operator()(const batch& x, const batch& dy, const batch& y, const batch& scale,
-                                const batch& inverse_scale, std::size_t i, batch& dx, batch& factor) const {
+    PO2Q_INLINE void operator()(const batch& x, const batch& dy, const batch& y, std::size_t i, threshold_term term,
+                                batch& dx, batch& factor) const {
         const batch zero(0.0F);
-        auto is_inside = (batch(inside.low) * scale <= x) & (x <= batch(inside.high) * scale);
-        auto passes = (batch(pass.low) * scale <= x) & (x <= batch(pass.high) * scale);
+        auto is_inside = (inside_low <= x) & (x <= inside_high);
+        auto passes = (pass_low <= x) & (x <= pass_high);
         if constexpr (Mode == rounding::stochastic) {
+            const grid& g = step.g;
             const batch code = simd::code_of<Arch, Mode>(x, inverse_scale, batch(g.qmin - 1.0F), batch(g.qmax + 1.0F),
                                                          g.seed, g.first_index + i);
             is_inside = (batch(g.qmin) <= code) & (code <= batch(g.qmax));
-            if (pass_by_code) passes = is_inside;
+            if (step.pass_by_code) passes = is_inside;
         }
         dx = xsimd::select(passes, dy, zero);
         if (term == threshold_term::error) factor = xsimd::select(x == x, y - xsimd::select(is_inside, x, zero), zero);
-        else factor = xsimd::select(x >= batch(g.qmax) * scale, batch(1.0F), zero);
+        else factor = xsimd::select(x >= top, batch(1.0F), zero);
     }
 };
 
-/// dx, and the terms' products with dy added to 16 sums: element i of the block to sum i % 16, in order.
+/// dx, and the terms' products with dy added to 16 sums: element i of the block to sum i % 16, in order. `stream`: dx
+/// past the caches, where it is floats aligned to 16 bytes, in memory of its own and long enough.
 template <class Arch, rounding Mode, storage_type Storage>
 void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std::size_t n, int exponent,
-                           const threshold_step<Arch, Mode>& given, double (&lane_sums)[simd::sum_lanes]) {
+                           const threshold_step& given, double (&lane_sums)[simd::sum_lanes], bool stream = false) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
     constexpr int parts = simd::sum_lanes / static_cast<int>(lanes);
-    const threshold_step<Arch, Mode> step = given;
+    const threshold_step step = given;
     const grid_rounder<Arch, Mode> apply(exponent, step.g);
-    const batch scale(exp2_float(exponent));
-    const batch inverse_scale(exp2_float(-exponent));
+    const threshold_lanes<Arch, Mode> of(step, batch(exp2_float(exponent)), batch(exp2_float(-exponent)));
     simd::product_sums<Arch> sums;
     sums.load(lane_sums);
-    for (std::size_t i = 0; i < n; i += simd::sum_lanes) {
-        simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
-            const std::size_t at = i + k * lanes;
-            if (at >= n) return;
-            const std::size_t count = n - at < lanes ? n - at : lanes;
-            const bool whole = count == lanes;
-            const batch v = whole ? simd::load<Arch>(x + at) : simd::load_first<Arch>(x + at, count);
-            const batch up =
-                whole ? simd::loaded<Arch>(simd::load<Arch>(dy + at)) : simd::load_first<Arch>(dy + at, count);
-            batch down;
-            batch factor;
-            step(v, up, apply(v, at), scale, inverse_scale, at, down, factor);
-            if (whole) simd::store_exact<Arch>(dx + at, down);
-            else simd::store_first<Arch>(dx + at, down, count);
-            sums.template add<k>(up, factor);
-        });
+    std::size_t i = 0;
+    const auto vector = [&](auto k, std::size_t count, threshold_term term, auto store) PO2Q_INLINE_LAMBDA {
+        const std::size_t at = i + k * lanes;
+        const bool whole = count == lanes;
+        const batch v = whole ? simd::load<Arch>(x + at) : simd::load_first<Arch>(x + at, count);
+        const batch up = whole ? simd::loaded<Arch>(simd::load<Arch>(dy + at)) : simd::load_first<Arch>(dy + at, count);
+        batch down;
+        batch factor;
+        of(v, up, apply(v, at), at, term, down, factor);
+        if (whole) store(dx + at, down);
+        else simd::store_first<Arch>(dx + at, down, count);
+        sums.template add<k>(up, factor);
+    };
+    // The term is known to each loop.
+    const auto loop = [&](auto term, auto store) PO2Q_INLINE_LAMBDA {
+        for (; i + simd::sum_lanes <= n; i += simd::sum_lanes)
+            simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA { vector(k, lanes, term, store); });
+    };
+    const auto steps = [&](auto store) PO2Q_INLINE_LAMBDA {
+        if (step.term == threshold_term::error)
+            loop(std::integral_constant<threshold_term, threshold_term::error>{}, store);
+        else loop(std::integral_constant<threshold_term, threshold_term::beyond>{}, store);
+    };
+    const auto cached = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::store_exact<Arch>(p, y); };
+    if constexpr (std::is_same_v<Storage, float>) {
+        if (stream && n >= least_stream && reinterpret_cast<std::uintptr_t>(dx) % 16 == 0) {
+            steps([](float* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_parts<Arch>(p, y); });
+            simd::stream_fence<Arch>();
+        }
     }
+    steps(cached);  // what is left
+    simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
+        const std::size_t at = i + k * lanes;
+        if (at < n) vector(k, n - at < lanes ? n - at : lanes, step.term, cached);
+    });
     sums.store(lane_sums);
 }
 
@@ -208,11 +247,11 @@ inline constexpr std::size_t channels_at_once = 1024;
 template <class Arch, rounding Mode, storage_type Storage>
 void pass_gradient_and_sum_channels(const Storage* x, const Storage* dy, Storage* dx, std::size_t rows,
                                     std::size_t row_stride, std::size_t channels, const int* exponents,
-                                    const threshold_step<Arch, Mode>& given, double* sums) {
+                                    const threshold_step& given, double* sums) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
     constexpr int parts = simd::sum_lanes / static_cast<int>(lanes);
-    const threshold_step<Arch, Mode> step = given;
+    const threshold_step step = given;
     const batch qmin(step.g.qmin);
     const batch qmax(step.g.qmax);
     alignas(64) float scales[channels_at_once + simd::sum_lanes] = {};
@@ -242,7 +281,7 @@ void pass_gradient_and_sum_channels(const Storage* x, const Storage* dy, Storage
                 const batch y = on_grid<Arch, Mode>(v, scale, inverse_scale, qmin, qmax, step.g, at);
                 batch down;
                 batch factor;
-                step(v, up, y, scale, inverse_scale, at, down, factor);
+                threshold_lanes<Arch, Mode>(step, scale, inverse_scale)(v, up, y, at, step.term, down, factor);
                 if (whole) simd::store_exact<Arch>(dx + at, down);
                 else simd::store_first<Arch>(dx + at, down, count);
                 lane.template add<k>(up, factor);

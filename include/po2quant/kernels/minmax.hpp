@@ -47,6 +47,19 @@ PO2Q_INLINE void minmax_each(const Storage* in, std::size_t n, extremes& found) 
     }
 }
 
+/// The last of a search: the lanes' extremes. Which zero was met first depends on lanes; the sum with +0 makes it +0.
+template <class Arch>
+PO2Q_INLINE void add_lanes(const simd::f32<Arch>& low, const simd::f32<Arch>& high, extremes& found) {
+    constexpr std::size_t lanes = simd::f32<Arch>::size;
+    alignas(64) float part[lanes];
+    low.store_aligned(part);
+    for (std::size_t k = 0; k < lanes; ++k) found.min = part[k] < found.min ? part[k] : found.min;
+    high.store_aligned(part);
+    for (std::size_t k = 0; k < lanes; ++k) found.max = part[k] > found.max ? part[k] : found.max;
+    found.min += 0.0F;
+    found.max += 0.0F;
+}
+
 template <class Arch, storage_type Storage>
 extremes minmax(const Storage* in, std::size_t n) {
     using batch = simd::f32<Arch>;
@@ -74,6 +87,7 @@ extremes minmax(const Storage* in, std::size_t n) {
         batch traces2(0.0F);
         batch traces3(0.0F);
         for (std::size_t i = begin; i < end; i += step) {
+            simd::prefetch_ahead<4 * batch::size>(in + i);
             const batch x0 = simd::keep(simd::load<Arch>(in + i));
             const batch x1 = simd::keep(simd::load<Arch>(in + i + lanes));
             const batch x2 = simd::keep(simd::load<Arch>(in + i + 2 * lanes));
@@ -101,13 +115,8 @@ extremes minmax(const Storage* in, std::size_t n) {
         begin = end;
     }
     minmax_each<Arch>(in + begin, n - begin, found);
-    alignas(64) float part[lanes];
-    low.store_aligned(part);
-    for (std::size_t k = 0; k < lanes; ++k) found.min = part[k] < found.min ? part[k] : found.min;
-    high.store_aligned(part);
-    for (std::size_t k = 0; k < lanes; ++k) found.max = part[k] > found.max ? part[k] : found.max;
-    // Which zero was met first depends on lanes; the sum with +0 makes it +0.
-    return {found.min + 0.0F, found.max + 0.0F, found.non_finite};
+    add_lanes<Arch>(low, high, found);
+    return found;
 }
 
 /// Channel innermost: row r is Storage [channels] at in + r * row_stride; one result per channel; lanes run over

@@ -4,6 +4,9 @@
 ///
 ///   tap t     a0 a1 a2 a3 …        interleaved    a0 b0 a1 b1 …        multiplied and summed    a0·w0 + b0·v0, …
 ///   tap t+1   b0 b1 b2 b3 …
+///
+/// Where a layer moves by two pixels of few channels, a vector's lanes are blocks of `block` codes, every other one of
+/// its input (`spread`): of 2·lanes codes from p on.
 #include <algorithm>
 #include <cstring>
 
@@ -46,6 +49,42 @@ struct depthwise_steps {
         for (int i = k.begin; i < k.end; ++i) codes[i] = p[i];
         return ops::widen(codes);
     }
+#if defined(__AVX2__)
+    /// For blocks of half a vector or less, of a multiple of 8 codes.
+    struct spread {
+        std::int64_t block;
+#if defined(__AVX512VL__)
+        __m256i index;  ///< of 64 bits: which of two registers' are the blocks
+#endif
+        PO2Q_INLINE explicit spread(std::int64_t codes) : block(codes) {
+#if defined(__AVX512VL__)
+            alignas(32) std::int64_t at[4];
+            for (std::int64_t q = 0; q < 4; ++q) at[q] = (8 * q / block * 2 * block + 8 * q % block) / 8;
+            index = _mm256_load_si256(reinterpret_cast<const __m256i*>(at));
+#endif
+        }
+    };
+    static constexpr bool spreads = lanes >= 16;
+    static PO2Q_INLINE channels load(const std::int8_t* p, [[maybe_unused]] const spread& s) requires spreads {
+#if defined(__AVX512VL__)
+        if constexpr (lanes == 32) {
+            const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+            const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32));
+            return _mm512_cvtepi8_epi16(_mm256_permutex2var_epi64(low, s.index, high));
+        } else
+#endif
+        {
+            const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+            const __m128i high = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 16));
+            return _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(low, high));
+        }
+    }
+    static PO2Q_INLINE channels load(const std::int8_t* p, part k, const spread& s) requires spreads {
+        std::int8_t codes[lanes] = {};
+        for (int i = k.begin; i < k.end; ++i) codes[i] = p[i / s.block * 2 * s.block + i % s.block];
+        return ops::widen(codes);
+    }
+#endif
     static PO2Q_INLINE void interleave(const channels (&x)[taps], lane_taps (&out)[vectors]) {
         out[0] = ops::interleave_low(x[0], x[1]);
         out[1] = ops::interleave_high(x[0], x[1]);
@@ -89,6 +128,35 @@ struct depthwise_steps<arch::avx512_vnni> {
     }
     static PO2Q_INLINE channels load(const std::int8_t* p) { return offset(_mm512_loadu_si512(p)); }
     static PO2Q_INLINE channels load(const std::int8_t* p, part k) { return offset(_mm512_maskz_loadu_epi8(k, p)); }
+
+    /// For blocks of 8, 16 or 32 codes.
+    struct spread {
+        std::int64_t block;
+        __m512i index;  ///< of 64 bits: which of two registers' are the blocks
+        PO2Q_INLINE explicit spread(std::int64_t codes) : block(codes) {
+            alignas(64) std::int64_t at[8];
+            for (std::int64_t q = 0; q < 8; ++q) at[q] = (8 * q / block * 2 * block + 8 * q % block) / 8;
+            index = _mm512_load_si512(at);
+        }
+        PO2Q_INLINE __m512i codes(const std::int8_t* p) const {
+            return _mm512_permutex2var_epi64(_mm512_loadu_si512(p), index, _mm512_loadu_si512(p + 64));
+        }
+        /// Blocks between those of the part are inside the row as well.
+        PO2Q_INLINE __m512i codes(const std::int8_t* p, part k) const {
+            if (k == 0) return _mm512_setzero_si512();
+            const int begin = 2 * __builtin_ctzll(k);
+            const int end = 2 * (64 - __builtin_clzll(k)) - static_cast<int>(block);
+            const auto mask = [&](int first) PO2Q_INLINE_LAMBDA {
+                return part_of(begin < first ? 0 : (begin - first < 64 ? begin - first : 64),
+                               end < first ? 0 : (end - first < 64 ? end - first : 64));
+            };
+            return _mm512_permutex2var_epi64(_mm512_maskz_loadu_epi8(mask(0), p), index,
+                                             _mm512_maskz_loadu_epi8(mask(64), p + 64));
+        }
+    };
+    static constexpr bool spreads = true;
+    static PO2Q_INLINE channels load(const std::int8_t* p, const spread& s) { return offset(s.codes(p)); }
+    static PO2Q_INLINE channels load(const std::int8_t* p, part k, const spread& s) { return offset(s.codes(p, k)); }
     static PO2Q_INLINE void interleave(const channels (&x)[taps], lane_taps (&out)[vectors]) {
         const __m512i low = _mm512_unpacklo_epi8(x[0], x[1]);
         const __m512i low_rest = _mm512_unpacklo_epi8(x[2], x[3]);
@@ -123,11 +191,20 @@ struct depthwise_unsigned_avx512_vnni : depthwise_steps<arch::avx512_vnni> {
         return codes;
     }
     static PO2Q_INLINE channels load(const std::int8_t* p, part k) { return _mm512_maskz_loadu_epi8(k, p); }
+    static PO2Q_INLINE channels load(const std::int8_t* p, const spread& s) { return s.codes(p); }
+    static PO2Q_INLINE channels load(const std::int8_t* p, part k, const spread& s) { return s.codes(p, k); }
 };
 template <>
 struct depthwise_unsigned<arch::avx512_vnni> {
     using steps = depthwise_unsigned_avx512_vnni;
 };
 #endif
+
+/// Steps that have spread loads.
+template <class Steps>
+concept spreading = requires {
+    typename Steps::spread;
+    requires Steps::spreads;
+};
 
 }  // namespace po2quant::simd

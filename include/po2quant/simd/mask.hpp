@@ -3,6 +3,7 @@
 #include <bit>
 
 #include <po2quant/simd/floating.hpp>
+#include <po2quant/simd/unroll.hpp>
 
 namespace po2quant::simd {
 
@@ -133,6 +134,29 @@ PO2Q_INLINE void stream_store(float* p, const f32<Arch>& v) {
     if constexpr (f32<Arch>::size == 4) return _mm_stream_ps(p, v);
 #endif
     v.store_aligned(p);
+}
+/// The same where p is aligned to 16 bytes only, in parts of that size; a CPU joins them to lines.
+template <class Arch>
+PO2Q_INLINE void stream_parts(float* p, const f32<Arch>& v) {
+#if defined(__AVX512F__)
+    if constexpr (is_at_least<arch::avx512bw, Arch>) {
+        const __m512 all = v;
+        unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
+            constexpr int part = k;  // an immediate without optimization too
+            _mm_stream_ps(p + 4 * part, _mm512_extractf32x4_ps(all, part));
+        });
+        return;
+    }
+#endif
+#if defined(__AVX2__)
+    if constexpr (is_at_least<arch::avx2, Arch> && f32<Arch>::size == 8) {
+        const __m256 all = v;
+        _mm_stream_ps(p, _mm256_castps256_ps128(all));
+        _mm_stream_ps(p + 4, _mm256_extractf128_ps(all, 1));
+        return;
+    }
+#endif
+    stream_store<Arch>(p, v);
 }
 template <class Arch>
 PO2Q_INLINE void stream_fence() {

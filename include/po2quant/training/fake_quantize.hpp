@@ -126,13 +126,24 @@ void fake_quantize(std::span<const Storage> input, std::span<Storage> output, co
     check_forward(input, output, q, besides);
     const kernels::forward_extras extras = extras_of(q, besides, input, output);
     if (besides.seen != nullptr) *besides.seen = range{};
+    // The pass watches x itself, unless it may have to look again at what it has overwritten.
+    const bool watches = besides.seen != nullptr && besides.exponents == nullptr && input.data() != output.data();
     with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
         run.parallel_for(task_count(input.size()), [&](std::int64_t task) {
-            observe_blocks<Arch>(input, task_range(task, input.size()), besides, [&](element_range part) {
+            const element_range own = task_range(task, input.size());
+            const auto quantize_part = [&](element_range part, kernels::extremes* seen) {
+                kernels::forward_extras also = extras.from(part.begin);
+                also.seen = seen;
                 kernels::fake_quantize<Arch, Mode>(input.data() + part.begin, output.data() + part.begin, part.size(),
-                                                   q.exponent, kernels::grid_of(q, part.begin),
-                                                   extras.from(part.begin));
-            });
+                                                   q.exponent, kernels::grid_of(q, part.begin), also);
+            };
+            if (watches) {
+                kernels::extremes seen;
+                quantize_part(own, &seen);
+                merge_atomic(*besides.seen, to_range(seen, own.size()));
+            } else {
+                observe_blocks<Arch>(input, own, besides, [&](element_range part) { quantize_part(part, nullptr); });
+            }
         });
     });
 }

@@ -47,9 +47,9 @@ constexpr double in_codes(double sum, threshold_term term, int exponent) {
     return term == threshold_term::error ? sum * exp2_double(-exponent) : sum;
 }
 
-template <class Arch, rounding Mode, class Quantizer>
-kernels::threshold_step<Arch, Mode> step_of(const Quantizer& q, const kernels::grid& g, gradient_options options,
-                                            threshold_term term) {
+template <class Quantizer>
+kernels::threshold_step step_of(const Quantizer& q, const kernels::grid& g, gradient_options options,
+                                threshold_term term) {
     return {g, term, pass_interval(q.format, q.mode, options.estimator),
             pass_interval(q.format, q.mode, ste::clip_code), passes_by_code(q.mode, options.estimator)};
 }
@@ -75,12 +75,13 @@ double fake_quantize_backward_threshold(const Input& input, const Upstream& grad
     const std::span<storage> dx(grad_input);
     detail::check_backward(x, dy, dx, q, options);
     detail::check_term("fake_quantize_backward_threshold", term);
+    const bool stream = detail::streams_gradient(dx, x.data(), dy.data());
     const double sum = detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
         return detail::sum_by_blocks(x.size(), run, [&](std::size_t begin, std::size_t end, auto& lanes) {
             const kernels::grid g = kernels::grid_of(q, begin);
             kernels::pass_gradient_and_sum<Arch, Mode>(x.data() + begin, dy.data() + begin, dx.data() + begin,
-                                                       end - begin, q.exponent,
-                                                       detail::step_of<Arch, Mode>(q, g, options, term), lanes);
+                                                       end - begin, q.exponent, detail::step_of(q, g, options, term),
+                                                       lanes, stream);
         });
     });
     return detail::in_codes(sum, term, q.exponent);
@@ -124,8 +125,7 @@ void fake_quantize_backward_threshold(const Input& input, const Upstream& grad_o
                         const std::size_t i = (o * channels + c) * inner;
                         const kernels::grid g = kernels::grid_of(q, i);
                         kernels::pass_gradient_and_sum<Arch, Mode>(x + i, dy + i, dx + i, inner, q.exponents[c],
-                                                                   detail::step_of<Arch, Mode>(q, g, options, term),
-                                                                   lanes);
+                                                                   detail::step_of(q, g, options, term), lanes);
                     }
                     sums[c] = detail::in_codes(simd::tree_sum(lanes), term, q.exponents[c]);
                 }
@@ -148,7 +148,7 @@ void fake_quantize_backward_threshold(const Input& input, const Upstream& grad_o
                 const kernels::grid g = kernels::grid_of(q, i);
                 kernels::pass_gradient_and_sum_channels<Arch, Mode>(
                     x + i, dy + i, dx + i, std::min(per_group, rows - row), channels, width, q.exponents.data() + first,
-                    detail::step_of<Arch, Mode>(q, g, options, term), parts + static_cast<std::size_t>(group) * width);
+                    detail::step_of(q, g, options, term), parts + static_cast<std::size_t>(group) * width);
             });
             for (std::size_t c = 0; c < width; ++c) {
                 double sum = 0;
