@@ -1,5 +1,6 @@
-/// The kernels against the scalar rules on float bit patterns, every exponent among them: 2^22 for each mode, all 2^32
-/// when PO2QUANT_FULL is set; fewer for other grids.
+/// The kernels against the scalar rules on float bit patterns, every exponent among them: outputs, codes, masks, codes
+/// beside outputs and gradients. When PO2QUANT_FULL is set, all 2^32 of them: for the original's rounding on four
+/// formats at two exponents each, for the others on int8; else, and for odd grids, evenly spread ones.
 #include <atomic>
 #include <bit>
 #include <thread>
@@ -25,14 +26,24 @@ struct bench {
     std::vector<float> dx = std::vector<float>(block);
     std::vector<std::int8_t> codes8 = std::vector<std::int8_t>(block);
     std::vector<std::int16_t> codes16 = std::vector<std::int16_t>(block);
+    std::vector<std::int16_t> beside = std::vector<std::int16_t>(block);
+    std::vector<std::uint8_t> mask = std::vector<std::uint8_t>(block / 8);
     std::string wrong;
 };
 
 template <rounding Mode>
 void check_block(bench& b, const quantizer& q, std::uint64_t first_index) {
     const kernels::grid g = kernels::grid_of(q, first_index);
-    kernels::fake_quantize<default_arch, Mode>(b.x.data(), b.y.data(), block, q.exponent, g);
-    kernels::quantize<default_arch, Mode>(b.x.data(), b.codes8.data(), block, q.exponent, g);
+    kernels::forward_extras extras;
+    extras.codes = b.beside.data();
+    extras.code_bytes = 2;
+    extras.mask = b.mask.data();
+    extras.pass = pass_interval(q.format, q.mode, ste::clip_code);
+    extras.pass_by_code = Mode == rounding::stochastic;
+    kernels::fake_quantize<default_arch, Mode>(b.x.data(), b.y.data(), block, q.exponent, g, extras);
+    // int8 and uint8 codes have the same low 8 bits.
+    const bool bytes = q.format.bits <= 8;
+    if (bytes) kernels::quantize<default_arch, Mode>(b.x.data(), b.codes8.data(), block, q.exponent, g);
     kernels::quantize<default_arch, Mode>(b.x.data(), b.codes16.data(), block, q.exponent, g);
     // The upstream gradient is x itself: any bits.
     const float_interval pass = pass_interval(q.format, q.mode, ste::clip_code);
@@ -47,12 +58,16 @@ void check_block(bench& b, const quantizer& q, std::uint64_t first_index) {
         const std::int32_t code = quantize(x, q, first_index + i);
         const float y = x != x ? x : dequantize(code, q.exponent);
         const float dx = fake_quantize_gradient(x, x, q, ste::clip_code, first_index + i);
-        if (!test::same_bits(b.y[i], y) || b.codes8[i] != code || b.codes16[i] != code ||
-            !test::identical(b.dx[i], dx)) {
+        const bool passes = fake_quantize_gradient(x, 1.0F, q, ste::clip_code, first_index + i) != 0;
+        const bool same_codes = b.codes16[i] == code && b.beside[i] == code &&
+                                (!bytes || static_cast<std::uint8_t>(b.codes8[i]) == static_cast<std::uint8_t>(code));
+        if (!test::same_bits(b.y[i], y) || !same_codes || !test::identical(b.dx[i], dx) ||
+            (b.mask[i / 8] >> (i % 8) & 1) != static_cast<int>(passes)) {
             b.wrong = test::name_of(q) + ", index " + std::to_string(first_index + i) + ": " + test::shown(x) +
-                      " gives " + test::shown(b.y[i]) + ", codes " + std::to_string(b.codes8[i]) + " and " +
-                      std::to_string(b.codes16[i]) + ", gradient " + test::shown(b.dx[i]) + "; expected " +
-                      test::shown(y) + ", " + std::to_string(code) + ", " + test::shown(dx);
+                      " gives " + test::shown(b.y[i]) + ", codes " + std::to_string(b.codes8[i]) + ", " +
+                      std::to_string(b.codes16[i]) + " and " + std::to_string(b.beside[i]) + ", bit " +
+                      std::to_string(b.mask[i / 8] >> (i % 8) & 1) + ", gradient " + test::shown(b.dx[i]) +
+                      "; expected " + test::shown(y) + ", " + std::to_string(code) + ", " + test::shown(dx);
             return;
         }
     }
@@ -97,6 +112,10 @@ void sweep_all() {
 }  // namespace
 
 TEST_CASE("float patterns: half_up") { sweep_all<rounding::half_up>(); }
+TEST_CASE("float patterns: half_up on four formats") {
+    for (const integer_format format : {int8, uint8, int4, int16})
+        for (const int exponent : {-4, 2}) sweep<rounding::half_up>(format, exponent, test::full() ? 0 : 13);
+}
 TEST_CASE("float patterns: half_even") { sweep_all<rounding::half_even>(); }
 TEST_CASE("float patterns: half_away") { sweep_all<rounding::half_away>(); }
 TEST_CASE("float patterns: floor") { sweep_all<rounding::floor>(); }
