@@ -26,6 +26,7 @@ public:
     int input_exponent() const;
     std::size_t images() const;
     const std::string& name_of(std::size_t image) const;
+    int label_of(std::size_t image) const;  ///< -1 where none is given
     /// Codes of an image, as many bytes as the network's input.
     std::span<const std::byte> input(std::size_t image) const;
 

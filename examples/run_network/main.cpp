@@ -82,6 +82,12 @@ public:
             std::printf("%zu images: %lld values compared, %lld differ\n", goldens_->images(),
                         static_cast<long long>(all), static_cast<long long>(differing));
             root["images"] = goldens_->images();
+            if (labelled_ > 0) {
+                std::printf("%zu of %zu labels right, %.4f\n", right_, labelled_,
+                            static_cast<double>(right_) / static_cast<double>(labelled_));
+                root["right"] = right_;
+                root["labelled"] = labelled_;
+            }
             good = differing == 0 && all > 0;
         }
         if (a_.cifar10) root["accuracy"] = evaluate_cifar10();
@@ -106,7 +112,12 @@ private:
                 const comparison c = goldens_->compare(l, net_->value(l.value), a_.pool, image);
                 all[i] = {all[i].compared + c.compared, all[i].differing + c.differing};
             });
-            print_findings(goldens_->name_of(image));
+            constexpr std::size_t most_lines = 16;
+            if (image < most_lines) print_findings(goldens_->name_of(image));
+            if (const int label = goldens_->label_of(image); label >= 0) {
+                ++labelled_;
+                right_ += largest_of(net_->value(model_.outputs.front())) == static_cast<std::size_t>(label);
+            }
         }
         return all;
     }
@@ -192,6 +203,8 @@ private:
     std::optional<network> net_;
     task task_;
     executor executor_{a_.threads};
+    std::size_t right_ = 0;     ///< of golden images, those whose label is the largest value
+    std::size_t labelled_ = 0;  ///< of golden images, those that have a label
 };
 
 }  // namespace

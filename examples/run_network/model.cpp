@@ -41,6 +41,7 @@ public:
             all.emplace_back((*value_)[i], where_ + "[" + std::to_string(i) + "]");
         return all;
     }
+    bool is_list() const { return value_->is_array(); }
     std::string text() const {
         if (!value_->is_string()) fail("is " + shown() + "; text is needed");
         return value_->get<std::string>();
@@ -176,10 +177,10 @@ private:
         if (n.has("output_shape")) o.output_shape = shape_without_batch(n.at("output_shape"));
         const bool convolution = o.kind == op_kind::conv2d || o.kind == op_kind::depthwise_conv2d;
         if (convolution || o.kind == op_kind::avg_pool2d || o.kind == op_kind::max_pool2d) read_window(n, o);
-        if (convolution || o.kind == op_kind::add) {
-            n.at("output_exponent").exponent();
-            read_activation(n, o);
-        }
+        if (convolution || o.kind == op_kind::add) read_activation(n, o);
+        if (o.kind == op_kind::add) n.at("output_exponent").exponent();
+        if (convolution && !o.output_exponent && o.clamp != po2quant::activation::none)
+            n.at("activation").fail("is not none, where no output_exponent is given");
         if (convolution) read_convolution(n, o);
         if (o.kind == op_kind::concat) o.axis = n.at("axis").integer(1, 3);
         if (o.kind == op_kind::reshape) n.at("output_shape");
@@ -239,7 +240,6 @@ private:
         const std::string layout = depthwise ? "HWC" : "HWIO";
         if (weights.has("layout") && weights.at("layout").text() != layout)
             weights.at("layout").fail("is '" + weights.at("layout").text() + "'; needed: '" + layout + "'");
-        o.weight_exponent = weights.at("exponent").exponent();
         npy_array<std::int8_t> codes = array<std::int8_t>(weights.at("int"));
         const std::int64_t inputs = n.at("cin").integer(1, 1 << 20);
         o.outputs = n.at("cout").integer(1, 1 << 20);
@@ -252,6 +252,7 @@ private:
                                    shown(shape));
         if (weights.has("shape") && weights.at("shape").integers(shape.size(), 1, most_elements) != shape)
             weights.at("shape").fail("differs from kernel, cin and cout, which ask for " + shown(shape));
+        o.weight_exponents = exponents(weights.at("exponent"), o.outputs);
         o.weight_shape = shape;
         o.weights = std::move(codes.values);
 
@@ -271,6 +272,16 @@ private:
         } else if (b.has("float")) {
             o.float_bias = channels<float>(b.at("float"), o.outputs);
         }
+    }
+
+    /// One exponent, or one per output channel.
+    static std::vector<int> exponents(const node& n, std::int64_t outputs) {
+        if (!n.is_list()) return {n.exponent()};
+        std::vector<int> all;
+        for (const node& e : n.items()) all.push_back(e.exponent());
+        if (all.size() != static_cast<std::size_t>(outputs))
+            n.fail("has " + std::to_string(all.size()) + " numbers; cout is " + std::to_string(outputs));
+        return all;
     }
 
     written_plan read_plan(const node& n, std::int64_t outputs) const {

@@ -38,9 +38,9 @@ struct written_plan {
 struct op {
     op_kind kind;
     std::string name;
-    std::string where;        ///< "FILE: ops[3] (Conv_1)", what errors begin with
-    std::vector<int> inputs;  ///< of values: 0 is the network's input, i + 1 the result of op i
-    std::optional<int> output_exponent = {};
+    std::string where;                            ///< "FILE: ops[3] (Conv_1)", what errors begin with
+    std::vector<int> inputs;                      ///< of values: 0 is the network's input, i + 1 the result of op i
+    std::optional<int> output_exponent = {};      ///< none of a convolution: its sums are the result
     std::vector<std::int64_t> output_shape = {};  ///< without the batch; empty where the file gives none
 
     // conv2d, depthwise_conv2d, pools
@@ -49,7 +49,7 @@ struct op {
     std::int64_t outputs = 0;
     std::vector<std::int64_t> weight_shape = {};
     std::vector<std::int8_t> weights = {};
-    int weight_exponent = 0;
+    std::vector<int> weight_exponents = {};                       ///< one, or one per output channel
     std::optional<layer_bias> own_bias = {};                      ///< quantized with an exponent of its own
     std::vector<float> float_bias = {};                           ///< where it is not quantized
     written_plan plan = {}, behind_int8 = {}, behind_int16 = {};  ///< the latter behind an average pool of that form

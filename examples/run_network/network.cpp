@@ -186,39 +186,47 @@ private:
         if (shape.channels != inputs)
             fail("cin",
                  "is " + std::to_string(inputs) + "; the input has " + std::to_string(shape.channels) + " channels");
-        const int accumulator_exponent = in.exponent + op_->weight_exponent;
-        const int shift = *op_->output_exponent - accumulator_exponent;
+        current().input_exponent = in.exponent;
+        current().weight_exponents = op_->weight_exponents;
         const layer_bias b = bias_of(in);
-        check_plan(in, accumulator_exponent, shift);
+        check_plan(in);
 
-        const int weight_exponents[] = {op_->weight_exponent};
         const int bias_exponents[] = {b.exponent};
         const pq::requantization q{.input_exponent = in.exponent,
-                                   .weight_exponents = weight_exponents,
+                                   .weight_exponents = op_->weight_exponents,
                                    .bias_exponents = bias_exponents,
-                                   .output_exponent = *op_->output_exponent,
+                                   .output_exponent = op_->output_exponent.value_or(0),
                                    .clamp = op_->clamp,
                                    .input_format = format_of(in)};
         const pq::bias_codes codes_of_bias = !b.i16.empty()   ? pq::bias_codes(b.i16)
                                              : !b.i32.empty() ? pq::bias_codes(b.i32)
                                                               : pq::bias_codes();
-        current().weight_exponent = op_->weight_exponent;
-        current().shift = shift;
-        current().multiply_accumulates = 0;
+        // Sums that are divided or kept have their bias added with its fraction.
+        const bool apart = in.divisor != 1 || !op_->output_exponent;
+        const pq::bias_codes folded = apart ? pq::bias_codes() : codes_of_bias;
         if (op_->kind == op_kind::depthwise_conv2d) {
             if (in.type != element::int8 || in.divisor != 1) fail("inputs", "must be int8 codes");
             const auto layer = std::make_shared<pq::depthwise_conv2d>(
-                pq::depthwise_conv2d_shape{.input = shape, .window = op_->window}, op_->weights, codes_of_bias, q,
+                pq::depthwise_conv2d_shape{.input = shape, .window = op_->window}, op_->weights, folded, q,
                 pq::weight_layout::hwio, kernels_.depthwise_conv2d);
-            finish_convolution(layer, layer->output(), 1);
+            finish(layer, b, 1);
         } else {
-            const bool divided = in.divisor != 1;
             const auto layer = std::make_shared<pq::conv2d>(
-                pq::conv2d_shape{.input = shape, .outputs = op_->outputs, .window = op_->window}, op_->weights,
-                divided ? pq::bias_codes() : codes_of_bias, q, pq::weight_layout::hwio, kernels_.conv2d);
-            if (divided) finish_divided(layer, b, shift);
-            else finish_convolution(layer, layer->output(), inputs);
+                pq::conv2d_shape{.input = shape, .outputs = op_->outputs, .window = op_->window}, op_->weights, folded,
+                q, pq::weight_layout::hwio, kernels_.conv2d);
+            if (in.divisor != 1) finish_divided(layer, b);
+            else finish(layer, b, inputs);
         }
+    }
+
+    template <class Layer>
+    void finish(const std::shared_ptr<Layer>& layer, const layer_bias& b, std::int64_t inputs) {
+        if (op_->output_exponent) finish_convolution(layer, layer->output(), inputs);
+        else finish_sums(layer, b, inputs);
+    }
+    int weight_exponent() const {
+        if (op_->weight_exponents.size() != 1) fail("weights: exponent", "is a list; here one number is needed");
+        return op_->weight_exponents[0];
     }
 
     layer_bias bias_of(const tensor& in) const {
@@ -227,7 +235,7 @@ private:
         // Sums of a pool lie on a finer grid than the plan's, which would have rounded too much of the bias away.
         const bool finer = behind_pool(in) && form_ == pool_form::exact && !op_->float_bias.empty();
         if (plan.bias && !finer) return *plan.bias;
-        if (!op_->float_bias.empty()) return floored_bias(in.exponent + op_->weight_exponent, in.divisor);
+        if (!op_->float_bias.empty()) return floored_bias(in.exponent + weight_exponent(), in.divisor);
         return {};
     }
     bool behind_pool(const tensor& in) const { return in.type == element::int16 && in.never_negative; }
@@ -237,14 +245,17 @@ private:
     }
 
     /// Refuses a file that says something else than its exponents do. Sums of a pool have a grid of their own.
-    void check_plan(const tensor& in, int accumulator_exponent, int shift) const {
+    void check_plan(const tensor& in) const {
         if (behind_pool(in) && form_ == pool_form::exact) return;
         if (op_->inputs[0] == 0 && model_.input_bits == 16) return;  // the plan is that of int8 inputs
         const written_plan& plan = plan_of(in);
+        if (!plan.accumulator_exponent && !plan.shift) return;
+        const int accumulator_exponent = in.exponent + weight_exponent();
         if (plan.accumulator_exponent && *plan.accumulator_exponent != accumulator_exponent)
             fail("integer: acc_exponent", "is " + std::to_string(*plan.accumulator_exponent) +
                                               "; the exponents of input and weights give " +
                                               std::to_string(accumulator_exponent));
+        const int shift = op_->output_exponent.value_or(accumulator_exponent) - accumulator_exponent;
         if (plan.shift && *plan.shift != shift)
             fail("integer: requant_shift",
                  "is " + std::to_string(*plan.shift) + "; the exponents give " + std::to_string(shift));
@@ -279,8 +290,46 @@ private:
         });
     }
 
+    /// The sums themselves, as floats: the exact sum and bias, rounded once.
+    template <class Layer>
+    void finish_sums(const std::shared_ptr<Layer>& layer, const layer_bias& b, std::int64_t inputs) {
+        const pq::nhwc out = layer->output();
+        current().proof = layer->certificate();
+        current().multiply_accumulates = out.elements() * inputs * op_->window.kernel.height * op_->window.kernel.width;
+        std::vector<double> scale;
+        std::vector<double> addend;
+        for (std::size_t o = 0; o < static_cast<std::size_t>(op_->outputs); ++o) {
+            scale.push_back(
+                std::ldexp(1.0, input().exponent + op_->weight_exponents[op_->weight_exponents.size() == 1 ? 0 : o]));
+            const double code = !b.i16.empty() ? b.i16[o] : !b.i32.empty() ? b.i32[o] : 0;
+            addend.push_back(std::ldexp(code, b.exponent));
+        }
+        const bool wide = input().type == element::int16;
+        const int from = op_->inputs[0];
+        const int scratch = add_scratch(4 * static_cast<std::size_t>(out.elements()));
+        const int to = add_result({.type = element::float32, .shape = result_shape(out)});
+        add_step([=, this] {
+            const auto sums = memory<std::int32_t>(scratch, out.elements());
+            const auto output = memory<float>(to, out.elements());
+            const auto from8 = codes<std::int8_t>(from);
+            const auto from16 = wide ? codes<std::int16_t>(from) : std::span<const std::int16_t>();
+            return [=](const executor& e) {
+                if constexpr (std::is_same_v<Layer, pq::conv2d>) {
+                    if (wide) layer->accumulate(from16, sums, e);
+                    else layer->accumulate(from8, sums, e);
+                } else {
+                    layer->accumulate(from8, sums, e);
+                }
+                for (std::size_t i = 0; i < sums.size(); ++i)
+                    output[i] = static_cast<float>(sums[i] * scale[i % scale.size()] + addend[i % addend.size()]);
+            };
+        });
+    }
+
     /// Behind sums of `divisor` codes each: y = floor((2 (acc + divisor b) + divisor 2^s) / (2 divisor 2^s)).
-    void finish_divided(const std::shared_ptr<pq::conv2d>& layer, const layer_bias& b, int shift) {
+    void finish_divided(const std::shared_ptr<pq::conv2d>& layer, const layer_bias& b) {
+        if (!op_->output_exponent) fail("output_exponent", "is missing, behind an average pool that is not rounded");
+        const int shift = *op_->output_exponent - input().exponent - weight_exponent();
         // From 1 on, a fraction of a bias may be dropped.
         if (shift < 1 || shift > 31)
             fail("output_exponent",
@@ -291,7 +340,7 @@ private:
         current().multiply_accumulates =
             out.elements() * op_->weight_shape[2] * op_->window.kernel.height * op_->window.kernel.width;
         std::vector<std::int64_t> offsets(static_cast<std::size_t>(op_->outputs), 0);
-        const int up = b.exponent - (input().exponent + op_->weight_exponent);
+        const int up = b.exponent - (input().exponent + weight_exponent());
         if (up > 16) fail("bias", "has an exponent " + std::to_string(up) + " above the accumulator's; allowed: 16");
         const auto code = [&](std::size_t o) -> std::int64_t { return b.i16.empty() ? b.i32[o] : b.i16[o]; };
         for (std::size_t o = 0; o < offsets.size() && !(b.i16.empty() && b.i32.empty()); ++o)

@@ -66,8 +66,8 @@ struct layer {
     op_kind kind;
     int value;  ///< its result
     std::int64_t multiply_accumulates = 0;
-    std::optional<int> weight_exponent = {};
-    std::optional<int> shift = {};     ///< to the right, of the accumulator
+    int input_exponent = 0;
+    std::vector<int> weight_exponents = {};  ///< none where there are no weights
     po2quant::certificate proof = {};  ///< no channels where there is none
     const char* form = "";             ///< of an average pool: "exact", "int16", "int8"
 };

@@ -85,6 +85,18 @@ std::string table(const std::vector<std::vector<std::string>>& lines) {
     return all;
 }
 
+std::vector<int> shifts_of(const layer& l, const tensor& out) {
+    std::vector<int> shifts;
+    for (const int e : l.weight_exponents) shifts.push_back(out.exponent - l.input_exponent - e);
+    return shifts;
+}
+
+/// The smallest and the largest.
+std::string span_of(const std::vector<int>& values) {
+    const auto [low, high] = std::minmax_element(values.begin(), values.end());
+    return *low == *high ? std::to_string(*low) : std::to_string(*low) + ".." + std::to_string(*high);
+}
+
 std::string golden_cell(const comparison& c) {
     if (c.compared == 0) return "-";
     return c.differing == 0 ? "equal" : std::to_string(c.differing) + " differ";
@@ -102,10 +114,11 @@ std::string layer_table(const network& net, const timings& times, const std::vec
         std::vector<std::string> line = {
             l.name, std::string(name_of(l.kind)) + (*l.form == 0 ? "" : std::string(" ") + l.form), shown(out.shape)};
         const bool proven = l.proof.channels() > 0;
-        line.push_back(l.weight_exponent ? std::to_string(out.exponent - *l.shift - *l.weight_exponent) : "");
-        line.push_back(l.weight_exponent ? std::to_string(*l.weight_exponent) : "");
+        const bool weights = !l.weight_exponents.empty();
+        line.push_back(weights ? std::to_string(l.input_exponent) : "");
+        line.push_back(weights ? span_of(l.weight_exponents) : "");
         line.push_back(out.type == element::float32 ? "float" : std::to_string(out.exponent));
-        line.push_back(l.shift ? std::to_string(*l.shift) : "");
+        line.push_back(weights && out.type != element::float32 ? span_of(shifts_of(l, out)) : "");
         line.push_back(proven ? std::to_string(l.proof.worst) : "");
         line.push_back(proven ? std::to_string(l.proof.bits) : "");
         line.push_back(proven ? (l.proof.float32_exact ? "exact" : "not exact") : "");
@@ -152,10 +165,10 @@ json layer_json(const network& net, const timings& times, const std::vector<comp
                     {"multiply_accumulates", l.multiply_accumulates}};
         if (out.type != element::float32) one["output_exponent"] = out.exponent;
         if (*l.form != 0) one["form"] = l.form;
-        if (l.weight_exponent) {
-            one["weight_exponent"] = *l.weight_exponent;
-            one["shift"] = *l.shift;
-            one["input_exponent"] = out.exponent - *l.shift - *l.weight_exponent;
+        if (!l.weight_exponents.empty()) {
+            one["input_exponent"] = l.input_exponent;
+            one["weight_exponents"] = l.weight_exponents;
+            if (out.type != element::float32) one["shifts"] = shifts_of(l, out);
         }
         if (l.multiply_accumulates > 0) {
             const double rate = static_cast<double>(l.multiply_accumulates) / times.layers[i];

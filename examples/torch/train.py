@@ -147,7 +147,13 @@ def freezing(network):
     return before_step
 
 
-def execute(run, data, checkpoint):
+def save(network, path):
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    torch.save(network.state_dict(), unfinished)
+    os.replace(unfinished, path)
+
+
+def execute(run, data, out):
     """Trains and tests. Returns the result's line."""
     torch.manual_seed(run["seed"])
     batches = data.batches(run["seed"] + (0 if run["method"] == "float32" else 1000))
@@ -160,17 +166,16 @@ def execute(run, data, checkpoint):
     if run["method"] == "float32":
         result |= {"epochs": epochs,
                    "loss": train(network, batches, epochs * data.steps_per_epoch, FLOAT_RATE, 0.1)}
-        unfinished = checkpoint.with_suffix(f".{os.getpid()}")
-        torch.save(network.state_dict(), unfinished)
-        os.replace(unfinished, checkpoint)
+        save(network, checkpoint_of(run, out))
     else:
-        network.load_state_dict(torch.load(checkpoint), strict=False)
+        network.load_state_dict(torch.load(checkpoint_of(run | {"method": "float32", "weights": 32}, out)), strict=False)
         if scheme is not None:
             calibrate(network, batches, scheme.delay)
         if run["method"] != "post-training":
             result |= {"epochs": tuning_epochs,
                        "loss": train(network, batches, tuning_epochs * data.steps_per_epoch, TUNING_RATE, 0.02,
                                      freezing(network))}
+        save(network, checkpoint_of(run, out))
     return result | {"correct": correct(network, data), "images": len(data.test[1]),
                      "training_images": len(data.images), "torch": torch.__version__}
 
@@ -183,7 +188,8 @@ def read_results(path):
 
 
 def checkpoint_of(run, out):
-    return out / "{data}-{network}-{seed}.pt".format(**run)
+    """What a run leaves: its network's state."""
+    return out / (name_of(run).replace(" ", "-") + ".pt")
 
 
 def train_all(options, out):
@@ -213,7 +219,7 @@ def train_all(options, out):
         with lock:
             if run["data"] not in loaded:
                 loaded = {run["data"]: Data(run["data"], options.data)}
-            result = execute(run, loaded[run["data"]], checkpoint_of(run, out))
+            result = execute(run, loaded[run["data"]], out)
             with open(results, "a", encoding="utf-8") as file:
                 file.write(json.dumps(result) + "\n")
         print(f"{name_of(run)}: {100 * result['correct'] / result['images']:.2f} %", flush=True)
