@@ -302,7 +302,8 @@ private:
             scale.push_back(
                 std::ldexp(1.0, input().exponent + op_->weight_exponents[op_->weight_exponents.size() == 1 ? 0 : o]));
             const double code = !b.i16.empty() ? b.i16[o] : !b.i32.empty() ? b.i32[o] : 0;
-            addend.push_back(std::ldexp(code, b.exponent));
+            const bool floats = !op_->own_bias && !op_->float_bias.empty();
+            addend.push_back(floats ? op_->float_bias[o] : std::ldexp(code, b.exponent));
         }
         const bool wide = input().type == element::int16;
         const int from = op_->inputs[0];

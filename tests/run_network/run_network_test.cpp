@@ -86,12 +86,13 @@ public:
         reshape("box_list", "box", {results["box"].shape[0] * results["box"].shape[1], 4});
         reshape("more_list", "more", {results["more"].shape[0] * results["more"].shape[1], 4});
         concat("all", {"box_list", "more_list"});
+        sums("sums", "sum", 5);
         convolution("last", "sum", 33, 1, 1, "relu6");
         average("mean", "last");
         dense("dense", "mean", 10);
         reshape("logits", "dense", {10});
         sigmoid("probabilities", "logits");
-        model_["outputs"] = {"all", "logits", "probabilities"};
+        model_["outputs"] = {"all", "logits", "probabilities", "sums"};
         write();
     }
 
@@ -105,6 +106,8 @@ public:
         fs::create_directories(folder / "layers");
         json goldens = {{"images", {{{"name", "one"}}}}, {"input_exponent", results.at("image").exponent}};
         for (const auto& [name, r] : results) {
+            if (name == "sums")
+                goldens["sha256"]["one"][name] = run_network::sha256(std::as_bytes(std::span(r.floats)));
             if (!r.floats.empty() || name == "mean" || name == "image") continue;
             std::vector<std::int64_t> shape = batched(r.shape);
             if (r.wide) {
@@ -180,22 +183,28 @@ private:
         op["cin"] = in.shape[2];
         op["cout"] = outputs;
         op["activation"] = clamp;
-        const int weight_exponent = static_cast<int>(random_.integer(-9, -6));
+        // Some layers have an exponent for each channel.
+        const bool by_channel = name != "first" && random_.integer(0, 2) == 0;
+        std::vector<int> weight_exponents(by_channel ? static_cast<std::size_t>(outputs) : 1);
+        for (int& e : weight_exponents) e = static_cast<int>(random_.integer(-9, -6));
         std::vector<std::int64_t> shape = {kernel, kernel, in.shape[2]};
         if (!channels_apart) shape.push_back(outputs);
         const std::vector<std::int8_t> weights = random_weights(name, shape);
-        op["weights"] = {{"int", name + ".weights.npy"}, {"exponent", weight_exponent}, {"bits", 8}};
+        op["weights"] = {{"int", name + ".weights.npy"}, {"bits", 8}};
+        if (weight_exponents.size() == 1) op["weights"]["exponent"] = weight_exponents[0];
+        else op["weights"]["exponent"] = weight_exponents;
         std::vector<std::int16_t> bias(static_cast<std::size_t>(outputs));
         fill(bias, random_);
         run_network::write_npy<std::int16_t>(folder_ / (name + ".bias.npy"), std::vector<std::int64_t>{outputs}, bias);
         const int bias_exponent = static_cast<int>(random_.integer(-15, -9));
         op["bias"] = {{"quantized", true}, {"bits", 16}, {"exponent", bias_exponent}, {"int", name + ".bias.npy"}};
-        const int acc = in.exponent + weight_exponent;
         result r;
         r.exponent = static_cast<int>(random_.integer(-5, -3));
         op["output_exponent"] = r.exponent;
-        op["integer"] = {{"acc_exponent", acc}, {"requant_shift", r.exponent - acc}};
-        const int weight_exponents[] = {weight_exponent};
+        if (weight_exponents.size() == 1) {
+            const int acc = in.exponent + weight_exponents[0];
+            op["integer"] = {{"acc_exponent", acc}, {"requant_shift", r.exponent - acc}};
+        }
         const int bias_exponents[] = {bias_exponent};
         requantization q{.input_exponent = in.exponent,
                          .weight_exponents = weight_exponents,
@@ -220,6 +229,37 @@ private:
         reference::requantize_sums(sums, codes, out.channels, q);
         r.shape = {out.height, out.width, out.channels};
         r.codes.assign(codes.begin(), codes.end());
+        finish(op, name, std::move(r));
+    }
+
+    /// A layer without a grid of its own: floats, the exact sum and bias rounded once.
+    void sums(const std::string& name, const std::string& from, std::int64_t outputs) {
+        const result& in = results[from];
+        json& op = begin("conv2d", name, {from});
+        window(op, {});
+        op["cin"] = in.shape[2];
+        op["cout"] = outputs;
+        const std::vector<std::int8_t> weights = random_weights(name, {1, 1, in.shape[2], outputs});
+        const int weight_exponent = static_cast<int>(random_.integer(-9, -6));
+        op["weights"] = {{"int", name + ".weights.npy"}, {"exponent", weight_exponent}};
+        std::vector<std::int16_t> bias(static_cast<std::size_t>(outputs));
+        fill(bias, random_);
+        run_network::write_npy<std::int16_t>(folder_ / (name + ".bias.npy"), std::vector<std::int64_t>{outputs}, bias);
+        const int bias_exponent = -20;  // finer than the sums
+        op["bias"] = {{"quantized", true}, {"exponent", bias_exponent}, {"int", name + ".bias.npy"}};
+        op["output_exponent"] = nullptr;
+        result r;
+        r.shape = {in.shape[0], in.shape[1], outputs};
+        const auto inputs = static_cast<std::size_t>(in.shape[2]);
+        for (std::size_t pixel = 0; pixel < in.codes.size() / inputs; ++pixel)
+            for (std::size_t o = 0; o < bias.size(); ++o) {
+                std::int64_t sum = 0;
+                for (std::size_t c = 0; c < inputs; ++c)
+                    sum += std::int64_t{in.codes[pixel * inputs + c]} * weights[c * bias.size() + o];
+                r.floats.push_back(
+                    static_cast<float>(std::ldexp(static_cast<double>(sum), in.exponent + weight_exponent) +
+                                       std::ldexp(static_cast<double>(bias[o]), bias_exponent)));
+            }
         finish(op, name, std::move(r));
     }
 
@@ -579,12 +619,14 @@ TEST_CASE("models that are wrong are refused by file and field") {
     refused([&](json& m) { op(m, "sum").erase("name"); }, {"ops[4]", "name", "missing"});
     refused([&](json& m) { op(m, "sum")["name"] = "left"; }, {"(left)", "name", "before"});
     refused([&](json& m) { op(m, "sum")["inputs"] = {"left"}; }, {"(sum)", "inputs", "1", "2"});
-    refused([&](json& m) { op(m, "sum")["inputs"] = {"left", "first"}; }, {"(sum)", "inputs", "shapes"});
+    refused([&](json& m) { op(m, "sum")["inputs"] = {"left", "image"}; }, {"(sum)", "inputs", "shapes"});
     refused([&](json& m) { op(m, "sum")["inputs"] = {"left", "pooled"}; }, {"(sum)", "inputs[1]", "pooled"});
     refused([&](json& m) { op(m, "sum").erase("output_exponent"); }, {"(sum)", "output_exponent", "missing"});
     refused([&](json& m) { op(m, "first")["output_exponent"] = -200; }, {"(first)", "output_exponent", "-200"});
     refused([&](json& m) { op(m, "first")["output_exponent"] = -9; }, {"(first)", "requant_shift"});
     refused([&](json& m) { op(m, "first")["integer"]["acc_exponent"] = -30; }, {"(first)", "acc_exponent", "-30"});
+    refused([&](json& m) { op(m, "dense")["integer"]["input_int8"]["bias_int"] = "left.bias.npy"; },
+            {"left.bias.npy", "(dense)"});
     refused([&](json& m) { op(m, "first")["output_shape"] = {1, 1, 1, 8}; }, {"(first)", "output_shape", "1x1x1x8"});
     refused([&](json& m) { op(m, "first")["output_bits"] = 4; }, {"(first)", "output_bits", "4"});
     refused([&](json& m) { op(m, "first")["kernel"] = {3}; }, {"(first)", "kernel", "2 are needed"});
@@ -601,8 +643,15 @@ TEST_CASE("models that are wrong are refused by file and field") {
             {"first.bias.npy", "<i2", "(first)"});
     refused([&](json& m) { op(m, "first")["weights"]["int"] = "left.weights.npy"; },
             {"(first)", "weights: int", "shape"});
+    refused(
+        [&](json& m) {
+            op(m, "first")["weights"]["exponent"] = {-7, -7, -7};
+        },
+        {"(first)", "weights: exponent", "3", "cout"});
+    refused([&](json& m) { op(m, "first")["output_exponent"] = nullptr; },
+            {"(first)", "activation", "output_exponent"});
     refused([&](json& m) { op(m, "first")["weights"]["layout"] = "OIHW"; }, {"(first)", "layout", "OIHW", "HWIO"});
-    refused([&](json& m) { op(m, "first")["bias"]["int"] = "left.bias.npy"; }, {"(first)", "bias: int", "shape"});
+    refused([&](json& m) { op(m, "first")["bias"]["int"] = "last.bias.npy"; }, {"(first)", "bias: int", "shape"});
     refused([&](json& m) { op(m, "first")["bias"]["exponent"] = 90; }, {"(first)", "accumulator"});
     refused([&](json& m) { op(m, "pooled")["kernel"] = {2000, 2000}; }, {"(pooled)"});
     refused([&](json& m) { op(m, "pooled")["output_exponent"] = 3; }, {"(pooled)", "output_exponent", "3"});
