@@ -23,7 +23,7 @@ constexpr const char* help =
     "  --cifar10 FOLDER       the share of CIFAR-10's pictures classified right, on the official test pictures and on "
     "the\n"
     "                         original project's (data_batch_3[5500:10000]); .bin files, or .bin.xz\n"
-    "  --task FILE            what the outputs mean; by default the file in tasks/ of the network's name\n"
+    "  --task FILE            what the outputs mean; by default FOLDER/task.json, or tasks/NAME.json\n"
     "  --isa NAME             generic, sse2, sse4_1, avx2, avx_vnni, avx512bw, avx512_vnni; by default the best there "
     "is\n"
     "  --threads N            1 by default\n"

@@ -52,7 +52,7 @@ public:
         else if (bits == 16 && model_.input_bits == 8) model_.input_exponent -= 4;
         model_.input_bits = bits;
         net_.emplace(model_, isa_.layers, a.pool);
-        task_ = read_task(a.task, model_.name);
+        task_ = read_task(a.task, model_);
     }
 
     /// The program's exit code.

@@ -11,8 +11,9 @@ namespace run_network {
 namespace fs = std::filesystem;
 using json = nlohmann::json;
 
-task read_task(const std::optional<fs::path>& given, const std::string& model_name) {
-    const fs::path file = given ? *given : fs::path(PO2QUANT_TASKS_DIR) / (model_name + ".json");
+task read_task(const std::optional<fs::path>& given, const model& m) {
+    fs::path file = given ? *given : m.folder / "task.json";
+    if (!given && !fs::exists(file)) file = fs::path(PO2QUANT_TASKS_DIR) / (m.name + ".json");
     task t;
     if (!given && !fs::exists(file)) return t;
     const auto fail = [&](const std::string& what) { throw bad_model(file.string() + ": " + what); };
@@ -145,7 +146,9 @@ std::vector<finding> findings_of(const model& m, const network& net, const task&
     } else if (t.kind == task_kind::attributes) {
         const tensor& out = net.value(m.outputs.front());
         // Above 0 as a logit; behind a sigmoid, above a half.
-        const double threshold = out.type == element::float32 ? 0.5 : 0;
+        const int value = m.outputs.front();
+        const bool probabilities = value > 0 && m.ops[static_cast<std::size_t>(value) - 1].kind == op_kind::sigmoid;
+        const double threshold = probabilities ? 0.5 : 0;
         for (std::size_t i = 0; i < static_cast<std::size_t>(out.elements()); ++i)
             if (out.real(i) > threshold) all.push_back({label(i), out.real(i)});
     } else if (t.kind == task_kind::classes) {

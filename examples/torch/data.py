@@ -1,4 +1,4 @@
-"""Fashion-MNIST and CIFAR-10 from their official files."""
+"""Fashion-MNIST and CIFAR-10 from their official files, and drawn pictures."""
 import gzip
 import lzma
 import os
@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import torch
 
-CLASSES = 10
+import drawn
 
 
 def read_file(path):
@@ -45,16 +45,38 @@ def cifar_10(folder, part):
     return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
 
 
-SETS = {"fashion-mnist": fashion_mnist, "cifar-10": cifar_10}
-SHIFT = {"fashion-mnist": 0, "cifar-10": 4}  # pixels that a training image is moved by, at most, in each direction
+SETS = {"fashion-mnist": fashion_mnist, "cifar-10": cifar_10, "drawn": drawn.attributes}
+OUTPUTS = {"fashion-mnist": 10, "cifar-10": 10, "drawn": len(drawn.ATTRIBUTES)}  # classes, or attributes
+# Pixels that a training image is moved by, at most, in each direction.
+SHIFT = {"fashion-mnist": 0, "cifar-10": 4, "drawn": 2}
 
 
 def load(name, part, data):
-    """Images, bytes [n][channels][height][width], and labels. `data` holds the set's folder, or `datasets` with it."""
+    """Images, bytes [n][channels][height][width], and labels: the class of each, or, as floats, 0 or 1 for each of its
+    attributes. `data` holds the set's folder, or `datasets` with it."""
     roots = [pathlib.Path(data), pathlib.Path(data) / "datasets"]
     folder = next((root / name for root in roots if (root / name).is_dir()), roots[0] / name)
     images, labels = SETS[name](folder, part)
-    return torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64))
+    labels = torch.from_numpy(labels.astype(np.float32 if labels.ndim == 2 else np.int64))
+    return torch.from_numpy(images.copy()), labels
+
+
+def loss(outputs, labels):
+    several = labels.dim() == 2
+    return (torch.nn.functional.binary_cross_entropy_with_logits if several
+            else torch.nn.functional.cross_entropy)(outputs, labels)
+
+
+def right(outputs, labels):
+    """How many images are classified right, or how many attributes are."""
+    if labels.dim() == 2:
+        return int(((outputs > 0) == (labels > 0)).sum())
+    return int((outputs.argmax(1) == labels).sum())
+
+
+def answers(labels):
+    """How many can be right."""
+    return labels.numel()
 
 
 def add_argument(parser):

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 import data as datasets
+import drawn
 from functions import ops
 from layers import BIAS_BITS, Conv2d, Scheme, quantized_bias
 from networks import NETWORKS, Residual
@@ -146,12 +147,14 @@ def write_goldens(network, writer, images, labels):
     hooks = [module.register_forward_hook(lambda _, __, y, name=name: seen.update({name: y}))
              for name, module in writer.modules.items()]
     exponents = {op["name"]: op["output_exponent"] for op in writer.ops}
-    goldens = {"images": [{"name": str(i), "label": int(label)} for i, label in enumerate(labels)],
+    several = labels.dim() == 2
+    goldens = {"images": [{"name": str(i)} if several else {"name": str(i), "label": int(label)}
+                          for i, label in enumerate(labels)],
                "input_exponent": INPUT_EXPONENT, "sha256": {}}
     right = 0
     for first in range(0, len(images), 500):
         y = network(as_input(images[first:first + 500]))
-        right += int((y.argmax(1) == labels[first:first + 500]).sum())
+        right += datasets.right(y, labels[first:first + 500])
         for i in range(len(y)):
             digests = goldens["sha256"][str(first + i)] = {}
             for name, value in seen.items():
@@ -187,7 +190,7 @@ def main():
     if not path.exists():
         raise SystemExit(f"{path}: no such file; train.py writes it at the end of the run")
     images, labels = datasets.load(run["data"], "test", options.data)
-    network = NETWORKS[run["network"]](images.shape[1], datasets.CLASSES,
+    network = NETWORKS[run["network"]](images.shape[1], datasets.OUTPUTS[run["data"]],
                                        Scheme(weight_bits=run["weights"], trained=run["method"] == "tqt"))
     network.load_state_dict(torch.load(path))
     network.eval().to(memory_format=torch.channels_last)
@@ -195,7 +198,10 @@ def main():
     writer = Writer(options.to, options.run.replace(" ", "-"), (images.shape[2], images.shape[3], images.shape[1]))
     write_network(network, writer)
     right = write_goldens(network, writer, images, labels)
-    print(f"{options.run}: fake-quantized, {right} of {len(labels)} right; written to {options.to}")
+    if labels.dim() == 2:
+        task = {"task": "attributes", "labels": drawn.ATTRIBUTES}
+        (options.to / "task.json").write_text(json.dumps(task), encoding="utf-8")
+    print(f"{options.run}: fake-quantized, {right} of {datasets.answers(labels)} right; written to {options.to}")
     return 0
 
 

@@ -29,7 +29,6 @@ import statistics
 import sys
 
 import torch
-from torch.nn import functional as F
 
 import data as datasets
 from layers import Scheme, freeze_norms, freeze_ranges
@@ -38,7 +37,8 @@ from networks import NETWORKS
 BATCH = 128
 FLOAT_RATE, TUNING_RATE = 0.1, 0.001
 EPOCHS = {("fashion-mnist", "mobilenet_v1_025"): (5, 2), ("cifar-10", "mobilenet_v1_025"): (30, 6),
-          ("fashion-mnist", "resnet_8"): (5, 2), ("cifar-10", "resnet_8"): (10, 4)}  # in float32, of fine-tuning
+          ("fashion-mnist", "resnet_8"): (5, 2), ("cifar-10", "resnet_8"): (10, 4),
+          ("drawn", "mobilenet_v1_025"): (15, 4)}  # in float32, of fine-tuning
 SEEDS = (0, 1, 2)
 # What matters most comes first.
 METHODS = (("float32", 32), ("post-training", 8), ("ema", 8), ("tqt", 8), ("tqt", 4), ("float32 again", 32),
@@ -47,7 +47,8 @@ LAST_METHODS = (("ema", 4),)
 PLAN = [{"data": data, "network": network, "method": method, "weights": bits, "seed": seed}
         for methods in (METHODS, LAST_METHODS)
         for data, network in (("fashion-mnist", "mobilenet_v1_025"), ("cifar-10", "mobilenet_v1_025"),
-                              ("fashion-mnist", "resnet_8"), ("cifar-10", "resnet_8"))
+                              ("fashion-mnist", "resnet_8"), ("cifar-10", "resnet_8"),
+                              ("drawn", "mobilenet_v1_025"))
         for method, bits in methods for seed in SEEDS]
 
 
@@ -82,9 +83,9 @@ def as_input(images):
 
 @torch.no_grad()
 def correct(network, data):
-    """How many test images are classified right."""
+    """How many of the test images' answers are right."""
     network.eval()
-    return sum(int((network(as_input(images)).argmax(1) == labels).sum())
+    return sum(datasets.right(network(as_input(images)), labels)
                for images, labels in zip(*(tensor.split(500) for tensor in data.test)))
 
 
@@ -126,7 +127,7 @@ def train(network, batches, steps, rate, rises, before_step=lambda done: None):
         before_step(step / steps)
         images, labels = next(batches)
         network.zero_grad()
-        loss = F.cross_entropy(network(images), labels)
+        loss = datasets.loss(network(images), labels)
         loss.backward()
         for optimizer, schedule in optimizers:
             optimizer.step()
@@ -160,7 +161,7 @@ def execute(run, data, out):
     epochs, tuning_epochs = EPOCHS[run["data"], run["network"]]
     floats = run["weights"] == 32
     scheme = None if floats else Scheme(weight_bits=run["weights"], trained=run["method"] == "tqt")
-    network = NETWORKS[run["network"]](data.images.shape[1], datasets.CLASSES, scheme)
+    network = NETWORKS[run["network"]](data.images.shape[1], datasets.OUTPUTS[run["data"]], scheme)
     network.to(memory_format=torch.channels_last)
     result = dict(run)
     if run["method"] == "float32":
@@ -176,7 +177,7 @@ def execute(run, data, out):
                        "loss": train(network, batches, tuning_epochs * data.steps_per_epoch, TUNING_RATE, 0.02,
                                      freezing(network))}
         save(network, checkpoint_of(run, out))
-    return result | {"correct": correct(network, data), "images": len(data.test[1]),
+    return result | {"correct": correct(network, data), "images": datasets.answers(data.test[1]),
                      "training_images": len(data.images), "torch": torch.__version__}
 
 
