@@ -233,20 +233,19 @@ private:
         if (op_->own_bias) return *op_->own_bias;
         const written_plan& plan = plan_of(in);
         // Sums of a pool lie on a finer grid than the plan's, which would have rounded too much of the bias away.
-        const bool finer = behind_pool(in) && form_ == pool_form::exact && !op_->float_bias.empty();
+        const bool finer = in.pooled && form_ == pool_form::exact && !op_->float_bias.empty();
         if (plan.bias && !finer) return *plan.bias;
         if (!op_->float_bias.empty()) return floored_bias(in.exponent + weight_exponent(), in.divisor);
         return {};
     }
-    bool behind_pool(const tensor& in) const { return in.type == element::int16 && in.never_negative; }
     const written_plan& plan_of(const tensor& in) const {
         if (op_->plan.accumulator_exponent) return op_->plan;
-        return behind_pool(in) && form_ == pool_form::int16 ? op_->behind_int16 : op_->behind_int8;
+        return in.pooled && form_ == pool_form::int16 ? op_->behind_int16 : op_->behind_int8;
     }
 
     /// Refuses a file that says something else than its exponents do. Sums of a pool have a grid of their own.
     void check_plan(const tensor& in) const {
-        if (behind_pool(in) && form_ == pool_form::exact) return;
+        if (in.pooled && form_ == pool_form::exact) return;
         if (op_->inputs[0] == 0 && model_.input_bits == 16) return;  // the plan is that of int8 inputs
         const written_plan& plan = plan_of(in);
         if (!plan.accumulator_exponent && !plan.shift) return;
@@ -431,6 +430,7 @@ private:
             t.type = element::int16;
             t.exponent -= power ? std::countr_zero(static_cast<std::uint64_t>(area)) : 0;
             t.divisor = power ? 1 : area;
+            t.pooled = true;
             current().form = "exact";
             t.largest = 127 * area;
             const int scratch = add_scratch(4 * static_cast<std::size_t>(n));
@@ -448,6 +448,7 @@ private:
             t.type = element::int16;
             t.exponent -= 8;
             t.largest = 127 * 256;
+            t.pooled = true;
             current().form = "int16";
             const int to = add_result(std::move(t));
             add_step([=, this] {

@@ -44,6 +44,7 @@ struct tensor {
     std::int64_t divisor = 1;
     bool never_negative = false;
     std::int64_t largest = 0;  ///< code, of int16 that are never negative
+    bool pooled = false;       ///< int16 sums or means of an average pool
     const std::byte* data = nullptr;
 
     std::int64_t elements() const {

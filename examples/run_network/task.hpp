@@ -33,9 +33,9 @@ struct task {
     box_rule boxes = {};
 };
 
-/// The file, or by default tasks/<name of the model>.json; a task of plain values where there is none. Throws
-/// bad_model.
-task read_task(const std::optional<std::filesystem::path>& file, const std::string& model_name);
+/// The file, or by default task.json of the network's folder, or tasks/<its name>.json; a task of plain values where
+/// there is none. Throws bad_model.
+task read_task(const std::optional<std::filesystem::path>& file, const model& m);
 
 /// A box in pixels of a picture of 1x1: the corners, each 0..1.
 struct detection {

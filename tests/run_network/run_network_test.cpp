@@ -87,7 +87,8 @@ public:
         reshape("more_list", "more", {results["more"].shape[0] * results["more"].shape[1], 4});
         concat("all", {"box_list", "more_list"});
         sums("sums", "sum", 5);
-        convolution("last", "sum", 33, 1, 1, "relu6");
+        signed_pool_ = random.integer(0, 1) != 0;
+        convolution("last", "sum", 33, 1, 1, signed_pool_ ? "none" : "relu6");
         average("mean", "last");
         dense("dense", "mean", 10);
         reshape("logits", "dense", {10});
@@ -323,7 +324,7 @@ private:
         r.codes.resize(static_cast<std::size_t>(in.shape[2]));
         reference::average_pool(s, std::span<const std::int8_t>(in.narrow()), std::span<std::int32_t>(r.codes));
         area_ = in.shape[0] * in.shape[1];
-        exact_ = form_ == run_network::pool_form::exact && area_ * 127 <= 32767;
+        exact_ = form_ == run_network::pool_form::exact && area_ * (signed_pool_ ? 128 : 127) <= 32767;
         if (!exact_) {
             // Sums that int16 does not hold leave as means of 16 bits.
             r.wide = form_ != run_network::pool_form::int8;
@@ -417,6 +418,7 @@ private:
     random_source& random_;
     run_network::pool_form form_;
     std::int64_t area_ = 1;
+    bool signed_pool_ = false;
     bool exact_ = true;
 };
 
