@@ -31,17 +31,17 @@ def picture(source):
     for index in source.permutation(3):
         if not present[index]:
             continue
-        radius = source.uniform(5, 9)
+        radius = source.uniform(6, 10)
         y, x = source.uniform(radius, SIDE - radius, 2)
         distance = shape_of(ATTRIBUTES[index], rows, columns, y, x, radius, source.uniform(0, 2 * np.pi))
         inside = distance <= 1
-        if source.random() < 0.5:
-            inside &= distance > 0.7
+        if source.random() < 0.3:
+            inside &= distance > 0.6
         colour = source.uniform(0, 255, 3)
         while np.abs(colour - ground).max() < 60:
             colour = source.uniform(0, 255, 3)
         image[inside] = colour
-    image += source.normal(0, 6, image.shape)
+    image += source.normal(0, 4, image.shape)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8).transpose(2, 0, 1), present
 
 
