@@ -450,23 +450,25 @@ private:
             t.largest = 127 * 256;
             t.pooled = true;
             current().form = "int16";
-            const int to = add_result(std::move(t));
-            add_step([=, this] {
-                const auto means = memory<std::int16_t>(to, n);
-                return [=, table = &kernels_.pool, input = codes<std::int8_t>(from)](const executor& e) {
-                    pq::average_pool(shape, input, means, e, *table);
-                };
-            });
+            add_means<std::int16_t>(shape, std::move(t));
         } else {
             current().form = "int8";
-            const int to = add_result(std::move(t));
-            add_step([=, this] {
-                const auto means = memory<std::int8_t>(to, n);
-                return [=, table = &kernels_.pool, input = codes<std::int8_t>(from)](const executor& e) {
-                    pq::average_pool(shape, input, means, e, *table);
-                };
-            });
+            add_means<std::int8_t>(shape, std::move(t));
         }
+    }
+
+    /// A mean as average_pool rounds it.
+    template <class Code>
+    void add_means(const pq::pool_shape& shape, tensor t) {
+        const int from = op_->inputs[0];
+        const std::int64_t n = t.elements();
+        const int to = add_result(std::move(t));
+        add_step([=, this] {
+            const auto means = memory<Code>(to, n);
+            return [=, table = &kernels_.pool, input = codes<std::int8_t>(from)](const executor& e) {
+                pq::average_pool(shape, input, means, e, *table);
+            };
+        });
     }
 
     void add_max_pool() {
