@@ -57,6 +57,14 @@ void quantize(const float* in, Code* out, std::size_t n, int exponent, const gri
     const simd::f32<Arch> inverse_scale(exp2_float(-exponent));
     const code_rounder<Arch, Mode> round(g);
     std::size_t i = 0;
+    for (; i + 4 * lanes <= n; i += 4 * lanes) {
+        simd::prefetch_ahead<4 * lanes>(in + i);
+        simd::i32<Arch> codes[4];
+        simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
+            codes[k] = round(simd::f32<Arch>::load_unaligned(in + i + k * lanes), inverse_scale, i + k * lanes);
+        });
+        simd::store_codes<Arch>(out + i, codes);
+    }
     for (; i + lanes <= n; i += lanes) quantize_vector<Arch, Mode>(in + i, out + i, lanes, inverse_scale, round, i);
     if (i < n) quantize_vector<Arch, Mode>(in + i, out + i, n - i, inverse_scale, round, i);
 }

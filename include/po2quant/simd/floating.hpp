@@ -282,6 +282,42 @@ PO2Q_INLINE void store_codes(Code* p, const i32<Arch>& codes) {
     for (std::size_t i = 0; i < f32<Arch>::size; ++i) p[i] = static_cast<Code>(lanes[i]);
 }
 
+/// The same of four vectors at once: bytes are packed by saturating instructions that have nothing to saturate.
+template <class Arch, class Code>
+PO2Q_INLINE void store_codes(Code* p, const i32<Arch> (&codes)[4]) {
+#if defined(__AVX512F__)
+    if constexpr (is_at_least<arch::avx512bw, Arch> && sizeof(Code) == 1) {
+        const __m512i byte = _mm512_set1_epi16(0xFF);
+        const __m512i first = _mm512_and_si512(_mm512_packs_epi32(codes[0], codes[1]), byte);
+        const __m512i second = _mm512_and_si512(_mm512_packs_epi32(codes[2], codes[3]), byte);
+        const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second)));
+        return;
+    }
+#endif
+#if defined(__AVX2__)
+    if constexpr (is_at_least<arch::avx2, Arch> && f32<Arch>::size == 8 && sizeof(Code) == 1) {
+        const __m256i byte = _mm256_set1_epi16(0xFF);
+        const __m256i first = _mm256_and_si256(_mm256_packs_epi32(codes[0], codes[1]), byte);
+        const __m256i second = _mm256_and_si256(_mm256_packs_epi32(codes[2], codes[3]), byte);
+        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                            _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), order));
+        return;
+    }
+#endif
+#if defined(__SSE2__)
+    if constexpr (is_at_least<arch::sse2, Arch> && f32<Arch>::size == 4 && sizeof(Code) == 1) {
+        const __m128i byte = _mm_set1_epi16(0xFF);
+        const __m128i first = _mm_and_si128(_mm_packs_epi32(codes[0], codes[1]), byte);
+        const __m128i second = _mm_and_si128(_mm_packs_epi32(codes[2], codes[3]), byte);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(first, second));
+        return;
+    }
+#endif
+    for (int v = 0; v < 4; ++v) store_codes<Arch>(p + v * static_cast<int>(i32<Arch>::size), codes[v]);
+}
+
 /// The same of integer-valued floats.
 template <class Arch, class Code>
 PO2Q_INLINE void store_codes(Code* p, const f32<Arch>& v) {
