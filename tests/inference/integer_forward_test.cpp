@@ -220,9 +220,25 @@ TEST_CASE("integer forward: batches in parts") {
             integer_forward_conv2d layer(s, format, weight_layout::ohwi, layers.conv2d, layers.quantize);
             compare_passes(layer, s, format, weight_layout::ohwi, 1, random);
         }
-        integer_forward_depthwise_conv2d layer({s.input, 1, s.window}, int8, weight_layout::hwio, layers.depthwise_conv2d,
-                                               layers.quantize);
+        integer_forward_depthwise_conv2d layer({s.input, 1, s.window}, int8, weight_layout::hwio,
+                                               layers.depthwise_conv2d, layers.quantize);
         compare_passes(layer, {s.input, 102, s.window, 102}, int8, weight_layout::hwio, 1, random);
+    }
+}
+
+TEST_CASE("integer forward: outputs that go past the caches") {
+    random_source random;
+    const nhwc input{4, 128, 128, 32};  // 8 MB of floats
+    for (const std::int64_t outputs : {48, 80}) {
+        const conv2d_shape s{.input = input, .outputs = outputs, .window = {.kernel = {1, 1}, .stride = {3, 3}}};
+        integer_forward_conv2d layer(s, int8, weight_layout::hwio, layers.conv2d, layers.quantize);
+        compare_passes(layer, s, int8, weight_layout::hwio, 2, random);
+    }
+    for (const std::int64_t stride : {1, 2}) {
+        const window2d window{.kernel = {3, 3}, .stride = {stride, stride}, .padding = {1, 1, 1, 1}};
+        integer_forward_depthwise_conv2d layer({input, 1, window}, int8, weight_layout::hwio, layers.depthwise_conv2d,
+                                               layers.quantize);
+        compare_passes(layer, {input, 32, window, 32}, int8, weight_layout::hwio, 1, random);
     }
 }
 

@@ -18,6 +18,7 @@
 #include <po2quant/inference/conv2d_plan.hpp>
 #include <po2quant/inference/depthwise_plan.hpp>
 #include <po2quant/training/quantize.hpp>
+#include <po2quant/training/streaming.hpp>
 
 namespace po2quant {
 
@@ -53,6 +54,7 @@ struct conv2d_forward {
 
     static void check(const shape& s) { check_conv2d_shape(name, s); }
     static std::int64_t outputs(const shape& s) { return s.outputs; }
+    static std::int64_t block_channels(const shape& s) { return s.outputs / s.groups; }
     static std::int64_t inputs(const shape& s) { return s.group_inputs(); }
     const std::int32_t* offset_sums() const { return packed.tap_sums.data(); }
     template <class Executor>
@@ -93,6 +95,7 @@ struct depthwise_forward {
 
     static void check(const shape& s) { check_depthwise_shape(name, s); }
     static std::int64_t outputs(const shape& s) { return s.outputs(); }
+    static std::int64_t block_channels(const shape& s) { return s.outputs(); }
     static std::int64_t inputs(const shape&) { return 1; }
     const std::int32_t* offset_sums() const { return packed.row_sums.data(); }
     template <class Executor>
@@ -277,6 +280,14 @@ private:
         layer_.plan.fill_bias(lane_bias_.data(), layer_.offset_sums(), bias_.data());
     }
 
+    /// Whether floats go past the caches: where those of a call, input and output, are 8 MB, more than a core's share
+    /// of most last-level caches, and blocks of channels are whole lines.
+    bool streams_output(std::span<const float> input, std::span<float> output) const {
+        constexpr std::int64_t line = 64 / sizeof(float);
+        return input.size_bytes() + output.size_bytes() >= stream_bytes / 4 &&
+               Layer::block_channels(shape_) % line == 0 && reinterpret_cast<std::uintptr_t>(output.data()) % 64 == 0;
+    }
+
     template <class Code, class Executor>
     void run_parts(Code* codes, std::span<const float> input, const quantizer& q, std::span<float> output,
                    const Executor& executor) const {
@@ -290,7 +301,8 @@ private:
                                                       .mode = rounding::half_up,
                                                       .kind = kind_,
                                                       .scale = scale_.data(),
-                                                      .addend = addend_.data()};
+                                                      .addend = addend_.data(),
+                                                      .stream = streams_output(input, output)};
             for (std::size_t first = 0; first < input.size(); first += part) {
                 executor.parallel_for(task_count(part), [&](std::int64_t task) {
                     const auto [begin, end] = task_range(task, part);

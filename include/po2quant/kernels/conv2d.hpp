@@ -183,6 +183,7 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
             conv2d_tile<Arch, Dot, tile, Vectors, Short>(r, pixel, out, store);
         }
     });
+    if (r.requantize.stream) simd::stream_fence<Arch>();
 }
 
 /// codes + 128 as unsigned bytes: what a dot product with an input offset of 128 wants, once for all that it multiplies

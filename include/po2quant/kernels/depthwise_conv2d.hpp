@@ -249,7 +249,8 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
                 } else {
                     simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
                         Steps::ops::store_quarters(reinterpret_cast<float*>(out) + 4 * (First + v), 4 * Steps::vectors,
-                                                   scaled<typename Steps::isa>(sums[v], vector.requantize, First + v));
+                                                   scaled<typename Steps::isa>(sums[v], vector.requantize, First + v),
+                                                   vector.requantize.stream);
                     });
                 }
             } else if constexpr (Count == Steps::vectors) {
@@ -341,6 +342,7 @@ void depthwise_conv2d(const depthwise_strip& strip) {
             depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, weights, codes, nullptr);
         });
     }
+    if (s.requantize.stream) simd::stream_fence<typename Steps::isa>();
 }
 
 /// What the layers above need of an architecture, without being compiled for it.

@@ -7,6 +7,7 @@
 #include <po2quant/numerics/accumulator.hpp>
 #include <po2quant/numerics/saturate.hpp>
 #include <po2quant/simd/integer.hpp>
+#include <po2quant/simd/mask.hpp>
 
 namespace po2quant::kernels {
 
@@ -61,6 +62,7 @@ struct requantize_block {
     epilogue kind;
     const float* scale = nullptr;   ///< read by `floats` only: 2^shift
     const float* addend = nullptr;  ///< read by `floats` and `wide_floats`, which take shift as the exponent of sums
+    bool stream = false;            ///< `floats` of whole blocks, aligned to 64 bytes all of them, go past the caches
 
     /// That of a block whose arrays begin at lane `lane` of these.
     PO2Q_INLINE requantize_block from_lane(std::int64_t lane) const {
@@ -205,7 +207,7 @@ PO2Q_INLINE void store_floats(void* out, const typename simd::integer<Arch>::reg
     using ops = simd::integer<Arch>;
     typename ops::floats y[Vectors];
     simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { y[v] = scaled<Arch>(acc[v], block, v); });
-    ops::template store_channels<Vectors>(static_cast<float*>(out), y, count);
+    ops::template store_channels<Vectors>(static_cast<float*>(out), y, count, block.stream);
 }
 
 /// Stores `Vectors` registers of sums: the first `count` channels at `out` (+ i * stride elements), as int8 codes,

@@ -197,21 +197,23 @@ struct integer<arch::avx2> {
     /// Register v's 128 bits h are the channels from 4 · (h · Vectors + v) on: number k of these quadruples is half
     /// k / Vectors of register k % Vectors.
     template <int Vectors>
-    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count) {
-        const auto store_all = [&y](float* to) PO2Q_INLINE_LAMBDA {
+    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count, bool stream) {
+        const auto store_all = [&y](float* to, auto store) PO2Q_INLINE_LAMBDA {
             unroll<Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
                 constexpr int first = 2 * i;
                 constexpr int second = 2 * i + 1;
-                _mm256_storeu_ps(to + i * lanes, _mm256_permute2f128_ps(y[first % Vectors], y[second % Vectors],
-                                                                        first / Vectors + 16 * (2 + second / Vectors)));
+                store(to + i * lanes, _mm256_permute2f128_ps(y[first % Vectors], y[second % Vectors],
+                                                             first / Vectors + 16 * (2 + second / Vectors)));
             });
         };
+        const auto cached = [](float* to, floats v) PO2Q_INLINE_LAMBDA { _mm256_storeu_ps(to, v); };
         if (count >= Vectors * lanes) {
-            store_all(p);
+            if (stream) store_all(p, [](float* to, floats v) PO2Q_INLINE_LAMBDA { _mm256_stream_ps(to, v); });
+            else store_all(p, cached);
             return;
         }
         float part[Vectors * lanes];
-        store_all(part);
+        store_all(part, cached);
         for (int i = 0; i < count; ++i) p[i] = part[i];
     }
 };

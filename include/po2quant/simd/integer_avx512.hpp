@@ -246,15 +246,17 @@ struct integer<arch::avx512bw> {
         return _mm512_fmadd_ps(_mm512_cvtepi32_ps(a), _mm512_loadu_ps(scale), _mm512_loadu_ps(addend));
     }
     /// The 128 bits h of a register at p + h * stride.
-    static PO2Q_INLINE void store_quarters(float* p, std::int64_t stride, floats y) {
+    static PO2Q_INLINE void store_quarters(float* p, std::int64_t stride, floats y, bool stream) {
         unroll<4>([&](auto h) PO2Q_INLINE_LAMBDA {
             constexpr int quarter = h;  // an immediate without optimization too
-            _mm_storeu_ps(p + quarter * stride, _mm512_extractf32x4_ps(y, quarter));
+            const __m128 four = _mm512_extractf32x4_ps(y, quarter);
+            if (stream) _mm_stream_ps(p + quarter * stride, four);
+            else _mm_storeu_ps(p + quarter * stride, four);
         });
     }
     /// Register v's 128 bits h are the channels from 4 · (h · Vectors + v) on.
     template <int Vectors>
-    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count) {
+    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count, bool stream) {
         static_assert(Vectors >= 1 && Vectors <= 4);
         floats ordered[Vectors];
         if constexpr (Vectors == 1) {
@@ -268,7 +270,7 @@ struct integer<arch::avx512bw> {
             ordered[1] = _mm512_castpd_ps(_mm512_permutex2var_pd(a, high, b));
         } else if constexpr (Vectors == 3) {
             alignas(64) float part[48];
-            unroll<3>([&](auto v) PO2Q_INLINE_LAMBDA { store_quarters(part + 4 * v, 12, y[v]); });
+            unroll<3>([&](auto v) PO2Q_INLINE_LAMBDA { store_quarters(part + 4 * v, 12, y[v], false); });
             unroll<3>([&](auto v) PO2Q_INLINE_LAMBDA { ordered[v] = _mm512_load_ps(part + 16 * v); });
         } else {
             // Transposed, as 4 × 4 of 128 bits.
@@ -282,7 +284,9 @@ struct integer<arch::avx512bw> {
             ordered[3] = _mm512_shuffle_f32x4(ab_high, cd_high, 0xdd);
         }
         if (count >= Vectors * lanes) {
-            unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { _mm512_storeu_ps(p + v * lanes, ordered[v]); });
+            if (stream)
+                unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { _mm512_stream_ps(p + v * lanes, ordered[v]); });
+            else unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { _mm512_storeu_ps(p + v * lanes, ordered[v]); });
             return;
         }
         unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {

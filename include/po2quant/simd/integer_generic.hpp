@@ -285,13 +285,14 @@ struct integer_generic {
         for (int i = 0; i < lanes; ++i) y.lane[i] = static_cast<float>(a.lane[i]) * scale[i] + addend[i];
         return y;
     }
-    /// The 128 bits h of a register at p + h * stride.
-    static PO2Q_INLINE void store_quarters(float* p, std::int64_t stride, floats y) {
+    /// The 128 bits h of a register at p + h * stride. `stream`: past the caches, if the instruction set can; then p is
+    /// aligned to 16 bytes, in store_channels to 64. stream_fence orders such stores before later ones.
+    static PO2Q_INLINE void store_quarters(float* p, std::int64_t stride, floats y, bool /* stream */) {
         for (int i = 0; i < lanes; ++i) p[i / 4 * stride + i % 4] = y.lane[i];
     }
     /// The first `count` of Vectors·lanes floats at p, in channel order; nothing behind is touched.
     template <int Vectors>
-    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count) {
+    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count, bool /* stream */) {
         for (int v = 0; v < Vectors; ++v)
             for (int i = 0; i < lanes; ++i)
                 if (const int c = channel_of(Vectors, v, i); c < count) p[c] = y[v].lane[i];

@@ -238,14 +238,18 @@ struct integer<arch::sse2> {
     }
     /// A register holds 4 neighbouring channels, whatever their number.
     template <int Vectors>
-    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count) {
+    static PO2Q_INLINE void store_channels(float* p, const floats (&y)[Vectors], int count, bool stream) {
         if (count >= Vectors * lanes) {
-            unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { _mm_storeu_ps(p + v * lanes, y[v]); });
+            unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { store_four(p + v * lanes, y[v], stream); });
             return;
         }
         float part[Vectors * lanes];
         unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { _mm_storeu_ps(part + v * lanes, y[v]); });
         for (int i = 0; i < count; ++i) p[i] = part[i];
+    }
+    static PO2Q_INLINE void store_four(float* p, __m128 y, bool stream) {
+        if (stream) _mm_stream_ps(p, y);
+        else _mm_storeu_ps(p, y);
     }
     static PO2Q_INLINE void store_four(std::int8_t* p, __m128i codes) {
         const std::int32_t four = _mm_cvtsi128_si32(codes);
