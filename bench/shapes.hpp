@@ -54,6 +54,20 @@ inline constexpr net_layer mobilenet[] = {
     {{"pw_7x7x1024_1024", 7, 1024, 1024, 1, 1}, 1},
 };
 
+/// A quarter of the channels at 128: the original project's network for CIFAR-10.
+inline constexpr net_layer mobilenet_025[] = {
+    {{"m025_conv3x3_128x128x3_8_s2", 128, 3, 8, 3, 2}, 1}, {{"m025_dw3x3_64x64x8_s1", 64, 8, 0, 3, 1}, 1},
+    {{"m025_pw_64x64x8_16", 64, 8, 16, 1, 1}, 1},          {{"m025_dw3x3_64x64x16_s2", 64, 16, 0, 3, 2}, 1},
+    {{"m025_pw_32x32x16_32", 32, 16, 32, 1, 1}, 1},        {{"m025_dw3x3_32x32x32_s1", 32, 32, 0, 3, 1}, 1},
+    {{"m025_pw_32x32x32_32", 32, 32, 32, 1, 1}, 1},        {{"m025_dw3x3_32x32x32_s2", 32, 32, 0, 3, 2}, 1},
+    {{"m025_pw_16x16x32_64", 16, 32, 64, 1, 1}, 1},        {{"m025_dw3x3_16x16x64_s1", 16, 64, 0, 3, 1}, 1},
+    {{"m025_pw_16x16x64_64", 16, 64, 64, 1, 1}, 1},        {{"m025_dw3x3_16x16x64_s2", 16, 64, 0, 3, 2}, 1},
+    {{"m025_pw_8x8x64_128", 8, 64, 128, 1, 1}, 1},         {{"m025_dw3x3_8x8x128_s1", 8, 128, 0, 3, 1}, 5},
+    {{"m025_pw_8x8x128_128", 8, 128, 128, 1, 1}, 5},       {{"m025_dw3x3_8x8x128_s2", 8, 128, 0, 3, 2}, 1},
+    {{"m025_pw_4x4x128_256", 4, 128, 256, 1, 1}, 1},       {{"m025_dw3x3_4x4x256_s1", 4, 256, 0, 3, 1}, 1},
+    {{"m025_pw_4x4x256_256", 4, 256, 256, 1, 1}, 1},
+};
+
 /// MobileNet's blocks: a 3×3 depthwise layer and the 1×1 layer behind it. The last one's tensors are beyond L2.
 struct separable_block {
     const char* name;

@@ -2,6 +2,7 @@
 // a new order, beside the dot-product peak of the machine. Results are compared before anything is timed.
 //   po2quant_peers [--json FILE] [--filter REGEX] [--rounds N] [--seed N]
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <random>
 #include <regex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -284,13 +286,14 @@ int run(const options& o) {
     const auto found = [&](const char* name) {
         return std::find_if(results.begin(), results.end(), [&](const result& r) { return r.shape == name; });
     };
-    if (std::regex_search("mobilenet_v1", o.filter)) {
-        for (const net_layer& n : mobilenet)
+    // The sum over a network's layers; those that have not been timed are timed first.
+    const auto add_network = [&](const char* title, std::span<const net_layer> network) {
+        for (const net_layer& n : network)
             if (found(n.shape.name) == results.end()) add(n.shape);
-        std::printf("| **MobileNetV1 1.0 at 224, convolutions** |");
+        std::printf("| **%s, convolutions** |", title);
         double macs = 0;
         double floor = 0;
-        for (const net_layer& n : mobilenet) {
+        for (const net_layer& n : network) {
             const result& r = *found(n.shape.name);
             macs += n.count * r.macs;
             floor += n.count * r.macs / r.peak;
@@ -301,7 +304,7 @@ int run(const options& o) {
         for (const peer& e : all) {
             double sum = 0;
             bool whole = true;
-            for (const net_layer& n : mobilenet) {
+            for (const net_layer& n : network) {
                 const double t = median_of(*found(n.shape.name), e.name);
                 whole = whole && t != 0;
                 sum += n.count * t;
@@ -309,12 +312,23 @@ int run(const options& o) {
             if (e.name == "po2quant") own = sum;
             else if (ours(e)) told = sum;
             else if (whole && (other == 0 || sum < other)) other = sum;
-            std::printf(whole ? " %.0f (%.2f) |" : " %.0f without depthwise |", sum * 1e6, floor / sum);
+            std::printf(whole ? " %.1f (%.2f) |" : " %.1f without depthwise |", sum * 1e6, floor / sum);
         }
-        std::printf(" **%.2f**, **%.2f** | |\n\n%.0f MMAC; at the peak they would take %.0f µs.\n", other / own,
-                    other / told, macs * 1e-6, floor * 1e6);
+        std::printf(" **%.2f**, **%.2f** | |\n", other / own, other / told);
+        return std::array{macs, floor};
+    };
+    const auto print_floor = [](const char* title, std::array<double, 2> sums) {
+        std::printf("\n%s: %.1f MMAC; at the peak they would take %.1f µs.\n", title, sums[0] * 1e-6, sums[1] * 1e6);
+    };
+    const bool whole = std::regex_search("mobilenet_v1", o.filter);
+    const bool quarter = std::regex_search("mobilenet_v1_025", o.filter);
+    const auto whole_sums = whole ? add_network("MobileNetV1 1.0 at 224", mobilenet) : std::array<double, 2>{};
+    const auto quarter_sums = quarter ? add_network("MobileNetV1 0.25 at 128", mobilenet_025) : std::array<double, 2>{};
+    if (whole) {
+        print_floor("MobileNetV1 1.0 at 224", whole_sums);
         print_traffic();
     }
+    if (quarter) print_floor("MobileNetV1 0.25 at 128", quarter_sums);
     if (!o.json.empty()) write_json(o.json, results);
     int wrong = 0;
     std::printf("\nOutputs that differ from ours, of them ties rounded to even instead of up:\n");
