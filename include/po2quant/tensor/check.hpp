@@ -2,6 +2,8 @@
 /// Errors of the public layer: every message names the function, the argument, what was given and what is allowed.
 #include <concepts>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -26,10 +28,17 @@ std::string text(const Parts&... parts) {
     return all;
 }
 
-/// Throws std::invalid_argument: "po2quant::conv2d: stride.height is 0, allowed: 1..4096".
+/// Throws std::invalid_argument: "po2quant::conv2d: stride.height is 0, allowed: 1..4096". Without exceptions
+/// (-fno-exceptions) it prints that to stderr and aborts.
 [[noreturn]] inline void fail(const char* function, const std::string& argument, const std::string& given,
                               const std::string& allowed) {
-    throw std::invalid_argument(text("po2quant::", function, ": ", argument, " is ", given, ", allowed: ", allowed));
+    const std::string message = text("po2quant::", function, ": ", argument, " is ", given, ", allowed: ", allowed);
+#if defined(__cpp_exceptions)
+    throw std::invalid_argument(message);
+#else
+    std::fprintf(stderr, "%s\n", message.c_str());
+    std::abort();
+#endif
 }
 
 template <std::integral T>
