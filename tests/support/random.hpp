@@ -27,7 +27,7 @@ inline std::uint64_t run_seed() {
 /// Make one per test case, so that a case run alone draws the same numbers.
 class random_source {
 public:
-    random_source() : engine_(run_seed()) {}
+    explicit random_source(std::uint64_t seed = run_seed()) : engine_(seed) {}
 
     std::uint64_t bits() { return engine_(); }
     /// One of low … high, both included.
