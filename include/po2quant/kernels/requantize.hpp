@@ -21,8 +21,8 @@ struct value_rule {
 template <class Arch, rounding Mode, class Out>
 PO2Q_INLINE void store_values(Out* out, typename simd::integer<Arch>::reg values, const value_rule& rule, int count) {
     using ops = simd::integer<Arch>;
-    if (rule.shift >= 1 && rule.shift <= 31) {
-        values = simd::shift_right_rounded<Arch, Mode>(values, ops::set(rule.shift));
+    if (rule.shift >= 0 && rule.shift <= 31) {
+        if (rule.shift > 0) values = simd::shift_right_rounded<Arch, Mode>(values, ops::set(rule.shift));
         if constexpr (sizeof(Out) == 1) {
             const typename ops::words words[1] = {ops::narrow(values, values)};
             ops::template store_narrowed<1>(out, words, rule.range, count);
@@ -31,7 +31,7 @@ PO2Q_INLINE void store_values(Out* out, typename simd::integer<Arch>::reg values
     }
     alignas(64) std::int32_t lanes[ops::lanes];
     ops::store(lanes, values);
-    const bool done = rule.shift >= 1 && rule.shift <= 31;
+    const bool done = rule.shift >= 0 && rule.shift <= 31;
     for (int i = 0; i < count; ++i) {
         const std::int32_t v = done ? lanes[i] : shift_right(lanes[i], rule.shift, Mode);
         out[i] = static_cast<Out>(clamp<std::int32_t>(v, rule.range.low, rule.range.high));
@@ -46,15 +46,6 @@ PO2Q_INLINE auto load_values(const In* in, int count) {
     In part[ops::lanes] = {};
     for (int i = 0; i < count; ++i) part[i] = in[i];
     return ops::load_codes(part);
-}
-
-template <class Arch, rounding Mode, class In, class Out>
-void requantize(const In* in, Out* out, std::size_t n, const value_rule& rule) {
-    constexpr std::size_t lanes = simd::integer<Arch>::lanes;
-    for (std::size_t i = 0; i < n; i += lanes) {
-        const int count = n - i < lanes ? static_cast<int>(n - i) : static_cast<int>(lanes);
-        store_values<Arch, Mode>(out + i, load_values<Arch>(in + i, count), rule, count);
-    }
 }
 
 /// What add does to every pair of codes: both on the finer exponent by shifts to the left, then one rule.
@@ -88,14 +79,21 @@ public:
     }
     /// `step` codes.
     PO2Q_INLINE void operator()(const std::int8_t* a, const std::int8_t* b, std::int8_t* out) const {
-        const words low = sum(a, b);
-        ops::store_words(out, low, sum(a + half_step, b + half_step), range_);
+        const words low = rounded(sum(a, b));
+        ops::store_words(out, low, rounded(sum(a + half_step, b + half_step)), range_);
+    }
+    /// The same with nothing added.
+    PO2Q_INLINE void operator()(const std::int8_t* a, std::int8_t* out) const {
+        const words low = rounded(left(a));
+        ops::store_words(out, low, rounded(left(a + half_step)), range_);
     }
 
 private:
+    PO2Q_INLINE words left(const std::int8_t* a) const { return ops::shift_left_words(ops::widen(a), shift_a_); }
     PO2Q_INLINE words sum(const std::int8_t* a, const std::int8_t* b) const {
-        const words sum = ops::add_words(ops::shift_left_words(ops::widen(a), shift_a_),
-                                         ops::shift_left_words(ops::widen(b), shift_b_));
+        return ops::add_words(left(a), ops::shift_left_words(ops::widen(b), shift_b_));
+    }
+    PO2Q_INLINE words rounded(words sum) const {
         words bumped = ops::add_words(sum, constant_);
         if constexpr (Mode == rounding::half_even)
             bumped = ops::add_words(bumped, ops::and_words(ops::shift_right_words(sum, shift_), ops::set_words(1)));
@@ -109,6 +107,28 @@ private:
     code_range range_;
     words constant_;
 };
+
+template <class Arch, rounding Mode, class In, class Out>
+void requantize(const In* in, Out* out, std::size_t n, const value_rule& rule) {
+    constexpr std::size_t lanes = simd::integer<Arch>::lanes;
+    std::size_t i = 0;
+    if constexpr (sizeof(In) == 1 && sizeof(Out) == 1) {
+        const bool right = rule.shift > 0;
+        const addition alone{right ? 0 : -rule.shift, 0, {right ? rule.shift : 0, rule.mode, rule.range}};
+        if (alone.fits_words()) {
+            const add_words<Arch, Mode> rounded(alone);
+            const add_words<Arch, rounding::floor> whole(alone);  // nothing is rounded where nothing is shifted out
+            if (right)
+                for (; i + rounded.step <= n; i += rounded.step) rounded(in + i, out + i);
+            else
+                for (; i + whole.step <= n; i += whole.step) whole(in + i, out + i);
+        }
+    }
+    for (; i < n; i += lanes) {
+        const int count = n - i < lanes ? static_cast<int>(n - i) : static_cast<int>(lanes);
+        store_values<Arch, Mode>(out + i, load_values<Arch>(in + i, count), rule, count);
+    }
+}
 
 /// out = clamp(round(((a << shift_a) + (b << shift_b)) / 2^shift)) for `rows` rows of n codes, each `stride` codes
 /// behind the one before. Shifts of 0..22 keep the sum inside int32.

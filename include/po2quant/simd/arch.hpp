@@ -22,6 +22,8 @@ struct generic {
     static constexpr const char* name = "generic";
 #if defined(__x86_64__) || defined(__i386__)
     using xsimd_arch = xsimd::sse2;
+#elif XSIMD_WITH_EMULATED
+    using xsimd_arch = xsimd::emulated<128>;
 #else
     using xsimd_arch = xsimd::default_arch;
 #endif

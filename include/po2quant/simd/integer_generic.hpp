@@ -259,7 +259,13 @@ struct integer_generic {
     }
     /// floor(a * b / 2^16)
     static PO2Q_INLINE words multiply_high(words a, words b) {
-        for (int i = 0; i < 2 * lanes; ++i) a.lane[i] = static_cast<std::int16_t>(a.lane[i] * b.lane[i] >> 16);
+        for (int i = 0; i < 2 * lanes; ++i) {
+            std::int32_t product = a.lane[i] * b.lane[i];
+#if defined(__riscv) && !defined(__clang__)
+            asm("" : "+r"(product));  // else g++ 12 computes four of them by one unsigned product of 64 bits
+#endif
+            a.lane[i] = static_cast<std::int16_t>(product >> 16);
+        }
         return a;
     }
     /// clamp(w) to `range` as the first `count` of Vectors·lanes int8 at p, in channel order; nothing behind is
