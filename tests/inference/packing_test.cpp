@@ -95,7 +95,8 @@ void check_conv2d_packing(random_source& random, int codes, int registers, bool 
                                  lane) *
                                     (quad / registers) +
                                 k / registers;
-                            if (halves_apart) at = with_halves_apart(at, 16 / static_cast<std::int64_t>(sizeof(Weight)));
+                            if (halves_apart)
+                                at = with_halves_apart(at, 16 / static_cast<std::int64_t>(sizeof(Weight)));
                             wrong += elements[static_cast<std::size_t>(at)] != want;
                         }
         }

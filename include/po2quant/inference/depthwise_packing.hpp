@@ -50,7 +50,8 @@ struct depthwise_block {
 
 /// Weights in the layout that kernels/depthwise_conv2d.hpp reads: [view][block][ky][⌈KW / taps⌉][lanes] dwords, each
 /// with the weights of `taps` neighbouring kx of a lane (4 int8, or 2 int16), lanes in channel_of order, with
-/// halves_apart the lower halves of 4 dwords before the upper ones; 0 behind the last kx and the last lane. The first view is the kernel as it is.
+/// halves_apart the lower halves of 4 dwords before the upper ones; 0 behind the last kx and the last lane. The first
+/// view is the kernel as it is.
 struct depthwise_packing {
     int width = 0;  ///< index of the kernels in the table
     int lanes = 0;  ///< of a vector that exist

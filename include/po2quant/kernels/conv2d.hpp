@@ -9,9 +9,9 @@
 /// rather than beyond its end, over codes whose weights there are 0; runs shorter than a quad are read by single codes.
 ///
 /// Tile: Pixels × Vectors registers of accumulators. Per step of 4 codes (2 for int16), by one of the dot products of
-/// simd/integer.hpp: each pixel's codes are broadcast, and multiplied with the weights of Vectors · lanes outputs. Where a
-/// dot product takes the codes of two pixels, 8 of each, sums of pairs of pixels lie in pairs of registers until they
-/// are complete; an odd last pixel stands for two.
+/// simd/integer.hpp: each pixel's codes are broadcast, and multiplied with the weights of Vectors · lanes outputs.
+/// Where a dot product takes the codes of two pixels, 8 of each, sums of pairs of pixels lie in pairs of registers
+/// until they are complete; an odd last pixel stands for two.
 ///
 /// Layout of weights, packed by inference/conv2d_packing.hpp, in elements of Dot::weight:
 ///   [run][⌈length / codes⌉][Vectors][registers][lanes][codes / registers]
@@ -55,14 +55,16 @@ struct conv2d_rectangle {
 
 /// Whether a dot product takes the codes of two pixels.
 template <class Dot>
-inline constexpr bool by_pairs = requires { typename Dot::pair_sums; };
+inline constexpr bool by_pairs = requires {
+    typename Dot::pair_sums;
+};
 
 /// Largest tile: its accumulators, what a step keeps, and what it goes through, one by one, must fit the registers. 8
 /// pixels hide the latency of any dot product; more only make more code.
 template <class Arch, class Dot>
 constexpr int conv2d_tile_pixels(int vectors) {
     constexpr int all = simd::integer<Arch>::registers - Dot::registers - Dot::scratch;
-    const int fit = by_pairs<Dot>        ? all / (2 * vectors + 1) * 2
+    const int fit = by_pairs<Dot>       ? all / (2 * vectors + 1) * 2
                     : Dot::keep_weights ? all / vectors - Dot::registers
                                         : all / (vectors + Dot::registers);
     return fit < 1 ? 1 : fit < 8 ? fit : 8;

@@ -20,12 +20,12 @@ namespace po2quant::kernels {
 
 /// Where the weights of a step go.
 struct packed_step {
-    int codes;         ///< rows: 8, 4 or 2
-    int registers;     ///< 1, or 2 for 4 rows as words
-    int weight_bytes;  ///< 1 or 2
-    int vectors;       ///< registers of outputs
-    int lanes;         ///< of a register
-    int outputs;       ///< of its lanes that exist
+    int codes;          ///< rows: 8, 4 or 2
+    int registers;      ///< 1, or 2 for 4 rows as words
+    int weight_bytes;   ///< 1 or 2
+    int vectors;        ///< registers of outputs
+    int lanes;          ///< of a register
+    int outputs;        ///< of its lanes that exist
     bool halves_apart;  ///< the lower halves of 4 dwords before the upper ones
 
     PO2Q_INLINE constexpr int dwords() const { return vectors * lanes * codes * weight_bytes / 4; }

@@ -73,8 +73,8 @@ struct neon64 : generic {
     static constexpr const char* name = "neon64";
 };
 
-/// The same with the dot products of ARMv8.2: four int8 products summed into an int32 lane by one instruction. Cortex-A55
-/// and A76, Neoverse N1 and Apple M1 and later.
+/// The same with the dot products of ARMv8.2: four int8 products summed into an int32 lane by one instruction.
+/// Cortex-A55 and A76, Neoverse N1 and Apple M1 and later.
 struct neon_dotprod : neon64 {
     static constexpr const char* name = "neon_dotprod";
 };
@@ -141,8 +141,8 @@ inline bool cpu_supports(const char* name) {
 #elif defined(__aarch64__)
     if (is("neon64")) return true;
 #if defined(__linux__)
-    const bool dotprod = (getauxval(AT_HWCAP) >> 20 & 1) != 0;                // HWCAP_ASIMDDP
-    const bool i8mm = dotprod && (getauxval(AT_HWCAP2) >> 13 & 1) != 0;       // HWCAP2_I8MM
+    const bool dotprod = (getauxval(AT_HWCAP) >> 20 & 1) != 0;           // HWCAP_ASIMDDP
+    const bool i8mm = dotprod && (getauxval(AT_HWCAP2) >> 13 & 1) != 0;  // HWCAP2_I8MM
 #else
     const bool dotprod = is_at_least<arch::neon_dotprod, default_arch>;  // what the flags promise
     const bool i8mm = is_at_least<arch::neon_i8mm, default_arch>;

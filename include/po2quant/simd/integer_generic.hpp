@@ -306,7 +306,9 @@ struct integer_generic {
 
 /// Whether the halves of packed dwords lie apart for a dot product, or for multiply_add of an instruction set.
 template <class T>
-inline constexpr bool halves_apart = requires { requires T::halves_apart; };
+inline constexpr bool halves_apart = requires {
+    requires T::halves_apart;
+};
 
 /// The primitives of an architecture; specialised where instructions do better.
 template <class Arch>

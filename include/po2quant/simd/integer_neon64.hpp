@@ -23,9 +23,7 @@ struct integer<arch::neon64> {
     static PO2Q_INLINE reg load(const std::int32_t* p) { return vld1q_s32(p); }
     static PO2Q_INLINE void store(std::int32_t* p, reg r) { vst1q_s32(p, r); }
     static PO2Q_INLINE reg set(std::int32_t v) { return vdupq_n_s32(v); }
-    static PO2Q_INLINE reg load_codes(const std::int8_t* p) {
-        return vmovl_s16(vget_low_s16(vmovl_s8(load_dword(p))));
-    }
+    static PO2Q_INLINE reg load_codes(const std::int8_t* p) { return vmovl_s16(vget_low_s16(vmovl_s8(load_dword(p)))); }
     static PO2Q_INLINE reg load_codes(const std::int16_t* p) { return vmovl_s16(vld1_s16(p)); }
     static PO2Q_INLINE reg add(reg a, reg b) { return vaddq_s32(a, b); }
     static PO2Q_INLINE reg sub(reg a, reg b) { return vsubq_s32(a, b); }
@@ -47,8 +45,7 @@ struct integer<arch::neon64> {
     /// 1..7 codes in the low bytes of a register, 0 above.
     static PO2Q_INLINE int8x8_t first_codes(const std::int8_t* p, int count) {
         std::uint64_t codes = 0;
-        for (int i = 0; i < count; ++i)
-            codes |= static_cast<std::uint64_t>(static_cast<std::uint8_t>(p[i])) << (8 * i);
+        for (int i = 0; i < count; ++i) codes |= static_cast<std::uint64_t>(static_cast<std::uint8_t>(p[i])) << (8 * i);
         return vcreate_s8(codes);
     }
 

@@ -1,6 +1,6 @@
 #pragma once
-/// Integer primitives of NEON with dot products: four int8 products summed into an int32 lane by one instruction (sdot),
-/// which takes the input's codes from any lane of a register: nothing is broadcast.
+/// Integer primitives of NEON with dot products: four int8 products summed into an int32 lane by one instruction
+/// (sdot), which takes the input's codes from any lane of a register: nothing is broadcast.
 #include <po2quant/simd/integer_neon64.hpp>
 
 #if defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
