@@ -9,15 +9,22 @@ namespace {
 
 int channel_of(int vectors, int vector, int lane) { return simd::integer_generic::channel_of(vectors, vector, lane); }
 
+/// Where element i of 4 dwords' elements lies when their lower halves come first.
+std::int64_t with_halves_apart(std::int64_t i, std::int64_t elements) {
+    const std::int64_t half = elements / 8;
+    const std::int64_t dword = i / (2 * half) % 4;
+    return i - i % elements + (i / half % 2 * 4 + dword) * half + i % half;
+}
+
 /// [block][run][⌈length / codes⌉][vectors][registers][lanes][codes / registers], undone element by element.
 template <class Weight>
-void check_conv2d_packing(random_source& random, int codes, int registers) {
+void check_conv2d_packing(random_source& random, int codes, int registers, bool halves_apart = false) {
     const std::int64_t quad = codes;
     const conv2d_shape s = random_conv2d_shape(random);
     const auto layout = static_cast<weight_layout>(random.integer(0, 2));
     kernels::conv2d_table table{};
     table.lanes = 4 << random.integer(0, 2);
-    table.i8.operands = {codes, registers, sizeof(Weight), 0, random.integer(0, 1) ? 2 : 4};
+    table.i8.operands = {codes, registers, sizeof(Weight), 0, random.integer(0, 1) ? 2 : 4, halves_apart};
     const int max_vectors = table.i8.operands.max_vectors;
     table.channel_of = &channel_of;
     table.pack = kernels::pack_functions_of<default_arch>;
@@ -81,13 +88,15 @@ void check_conv2d_packing(random_source& random, int codes, int registers) {
                                                          ? weights[static_cast<std::size_t>(
                                                                (tap * cin + i % cin) * s.outputs + b.first_output + o)]
                                                          : std::int8_t{0};
-                            const std::int64_t at =
+                            std::int64_t at =
                                 b.weights / static_cast<std::int64_t>(sizeof(Weight)) +
                                 ((((run.weights / quad + q) * b.vectors + vector) * registers + k % registers) *
                                      table.lanes +
                                  lane) *
                                     (quad / registers) +
                                 k / registers;
+                            if (halves_apart)
+                                at = with_halves_apart(at, 16 / static_cast<std::int64_t>(sizeof(Weight)));
                             wrong += elements[static_cast<std::size_t>(at)] != want;
                         }
         }
@@ -118,6 +127,9 @@ TEST_CASE("conv2d weights are packed as documented") {
         check_conv2d_packing<std::int8_t>(random, 4, 1);
         check_conv2d_packing<std::int16_t>(random, 4, 2);
         check_conv2d_packing<std::int16_t>(random, 2, 1);
+        check_conv2d_packing<std::int8_t>(random, 4, 1, true);
+        check_conv2d_packing<std::int16_t>(random, 2, 1, true);
+        check_conv2d_packing<std::int8_t>(random, 8, 1);
     }
 }
 
@@ -132,6 +144,7 @@ TEST_CASE("depthwise weights are packed as documented") {
         for (int w = 0; w < table.widths; ++w) {
             auto& entry = table.entry[w];
             entry.taps = random.integer(0, 1) ? 2 : 4;
+            entry.halves_apart = entry.taps == 2 && random.integer(0, 1);
             entry.vectors = random.integer(0, 1) ? 2 : 4;
             entry.lanes = entry.vectors * (16 >> w);
             entry.channel_of = &channel_of;
@@ -154,8 +167,10 @@ TEST_CASE("depthwise weights are packed as documented") {
                  kx / entry.taps) *
                     entry.lanes +
                 i;
-            const std::int32_t dword = packed.weights[static_cast<std::size_t>(at)];
-            const auto part = kx % entry.taps;
+            std::int64_t element = at * entry.taps + kx % entry.taps;
+            if (entry.halves_apart) element = with_halves_apart(element, 4 * entry.taps);
+            const std::int32_t dword = packed.weights[static_cast<std::size_t>(element / entry.taps)];
+            const auto part = element % entry.taps;
             return entry.taps == 4 ? static_cast<std::int8_t>(dword >> (8 * part))
                                    : static_cast<std::int16_t>(dword >> (16 * part));
         };

@@ -92,14 +92,19 @@ void check_to_half() {
     CHECK(wrong == 0);
 }
 
-#if defined(__FLT16_MAX__)
-/// What the compiler makes of _Float16.
+#if defined(__ARM_FP16_FORMAT_IEEE)
+#define PO2QUANT_COMPILERS_HALF __fp16
+#elif defined(__FLT16_MAX__)
+#define PO2QUANT_COMPILERS_HALF _Float16
+#endif
+#if defined(PO2QUANT_COMPILERS_HALF)
+/// What the compiler makes of its own type.
 void check_against_compiler() {
     std::size_t wrong = 0;
     for (const float16 h : test::all_halves<float16>())
-        wrong += !test::same_bits(to_float(h), static_cast<float>(std::bit_cast<_Float16>(h)));
+        wrong += !test::same_bits(to_float(h), static_cast<float>(std::bit_cast<PO2QUANT_COMPILERS_HALF>(h)));
     for (const float v : test::ties_of<float16>())
-        wrong += to_storage<float16>(v).bits != std::bit_cast<std::uint16_t>(static_cast<_Float16>(v));
+        wrong += to_storage<float16>(v).bits != std::bit_cast<std::uint16_t>(static_cast<PO2QUANT_COMPILERS_HALF>(v));
     CHECK(wrong == 0);
 }
 #endif
@@ -141,7 +146,7 @@ TEST_CASE("storage: every bfloat16 and float16 as a float and back") {
 TEST_CASE("storage: floats to the nearest bfloat16 and float16, every tie and its neighbours") {
     check_to_half<bfloat16>();
     check_to_half<float16>();
-#if defined(__FLT16_MAX__)
+#if defined(PO2QUANT_COMPILERS_HALF)
     check_against_compiler();
 #endif
 }

@@ -72,9 +72,10 @@ struct conv2d_run {
 ///   [block][run][⌈length / codes⌉][vectors][registers][lanes][codes / registers]   int8 or int16, as operands say
 ///
 /// Lanes are in channel_of order; what lies behind the last output is 0. Code k of a step meets weight k / registers of
-/// register k % registers. A run is a tap; or, where taps lie side by side and their channels do not fill steps, the
-/// valid taps of a kernel row, once for each way that padding cuts it. The last step of a run holds its last `codes`
-/// elements, at weight 0 where the step before has them; a run shorter than a step has zeros behind.
+/// register k % registers. Where operands.halves_apart, of the dwords of 4 lanes the lower halves come first. A run is
+/// a tap; or, where taps lie side by side and their channels do not fill steps, the valid taps of a kernel row, once
+/// for each way that padding cuts it. The last step of a run holds its last `codes` elements, at weight 0 where the
+/// step before has them; a run shorter than a step has zeros behind.
 struct conv2d_packing {
     kernels::conv2d_operands operands;
     std::vector<conv2d_block> blocks;
@@ -169,8 +170,8 @@ inline void pack_block(const conv2d_shape& shape, const kernels::conv2d_table& t
     const kernels::conv2d_operands& operands = to.operands;
     const std::int64_t cin = shape.group_inputs();
     const std::int64_t width = shape.window.kernel.width;
-    const kernels::packed_step step{operands.codes, operands.registers, operands.weight_bytes,
-                                    block.vectors,  table.lanes,        block.outputs};
+    const kernels::packed_step step{operands.codes, operands.registers, operands.weight_bytes, block.vectors,
+                                    table.lanes,    block.outputs,      operands.halves_apart};
     weights += block.first_output;
     for (const conv2d_run& run : to.runs)
         table.pack.run(

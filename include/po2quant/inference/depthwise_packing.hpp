@@ -49,8 +49,9 @@ struct depthwise_block {
 };
 
 /// Weights in the layout that kernels/depthwise_conv2d.hpp reads: [view][block][ky][⌈KW / taps⌉][lanes] dwords, each
-/// with the weights of `taps` neighbouring kx of a lane (4 int8, or 2 int16), lanes in channel_of order; 0 behind the
-/// last kx and the last lane. The first view is the kernel as it is.
+/// with the weights of `taps` neighbouring kx of a lane (4 int8, or 2 int16), lanes in channel_of order, with
+/// halves_apart the lower halves of 4 dwords before the upper ones; 0 behind the last kx and the last lane. The first
+/// view is the kernel as it is.
 struct depthwise_packing {
     int width = 0;  ///< index of the kernels in the table
     int lanes = 0;  ///< of a vector that exist
@@ -156,7 +157,7 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
     const auto [kernel_height, kernel_width] = shape.window.kernel;
     const std::int64_t groups = (kernel_width + width.taps - 1) / width.taps;
     const int own = width.lanes / width.vectors;
-    const kernels::packed_step step{width.taps, 1, 4 / width.taps, width.vectors, own, to.lanes};
+    const kernels::packed_step step{width.taps, 1, 4 / width.taps, width.vectors, own, to.lanes, width.halves_apart};
     constexpr int most_lanes = 64;
     int lane_of[most_lanes];  // lane i of a vector's registers
     for (int i = 0; i < width.lanes; ++i) lane_of[i] = width.channel_of(width.vectors, i / own, i % own);

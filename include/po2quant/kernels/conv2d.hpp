@@ -10,10 +10,13 @@
 ///
 /// Tile: Pixels × Vectors registers of accumulators. Per step of 4 codes (2 for int16), by one of the dot products of
 /// simd/integer.hpp: each pixel's codes are broadcast, and multiplied with the weights of Vectors · lanes outputs.
+/// Where a dot product takes the codes of two pixels, 8 of each, sums of pairs of pixels lie in pairs of registers
+/// until they are complete; an odd last pixel stands for two.
 ///
 /// Layout of weights, packed by inference/conv2d_packing.hpp, in elements of Dot::weight:
 ///   [run][⌈length / codes⌉][Vectors][registers][lanes][codes / registers]
-/// with lanes in channel_of order, zeros behind the last output; weight k of a step in register k % registers.
+/// with lanes in channel_of order, zeros behind the last output; weight k of a step in register k % registers. Where
+/// halves lie apart, of the dwords of 4 lanes the lower halves come first.
 /// Numerics. Integer only, bit-exact with reference::conv2d. Sums wrap modulo 2^32 on the way (the offset of 128 that
 /// vpdpbusd wants), the result does not: the certificate says so.
 /// Requires (checked one layer up): taps ascend, every address they name is inside the input, run >= 1.
@@ -50,16 +53,68 @@ struct conv2d_rectangle {
     requantize_block requantize;
 };
 
+/// Whether a dot product takes the codes of two pixels.
+template <class Dot>
+inline constexpr bool by_pairs = requires {
+    typename Dot::pair_sums;
+};
+
 /// Largest tile: its accumulators, what a step keeps, and what it goes through, one by one, must fit the registers. 8
 /// pixels hide the latency of any dot product; more only make more code.
 template <class Arch, class Dot>
 constexpr int conv2d_tile_pixels(int vectors) {
     constexpr int all = simd::integer<Arch>::registers - Dot::registers - Dot::scratch;
-    const int fit = Dot::keep_weights ? all / vectors - Dot::registers : all / (vectors + Dot::registers);
+    const int fit = by_pairs<Dot>       ? all / (2 * vectors + 1) * 2
+                    : Dot::keep_weights ? all / vectors - Dot::registers
+                                        : all / (vectors + Dot::registers);
     return fit < 1 ? 1 : fit < 8 ? fit : 8;
 }
 
 /// Short: runs have less codes than a step takes.
+template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
+PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r,
+                                  const typename Dot::input* const (&pixel)[Pixels], void* const (&out)[Pixels],
+                                  const tile_store<Arch, Vectors>& store) {
+    using ops = simd::integer<Arch>;
+    constexpr int step = ops::lanes * Dot::codes;  // weights of a register of outputs
+    constexpr int pairs = (Pixels + 1) / 2;
+    typename Dot::pair_sums sums[pairs][Vectors];
+    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+        const auto bias = Dot::begin(ops::load(r.bias + v * ops::lanes));
+        simd::unroll<pairs>([&](auto p) PO2Q_INLINE_LAMBDA { sums[p][v] = bias; });
+    });
+    const std::int64_t steps = (r.run + Dot::codes - 1) / Dot::codes;
+    for (std::int64_t t = 0; t < r.tap_count; ++t) {
+        const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
+        std::int64_t at = r.taps[t].input;
+        const std::int64_t last = at + r.run - Dot::codes;
+        for (std::int64_t left = steps; left > 0; --left, at += Dot::codes, w += Vectors * step) {
+            if (at > last) at = last;
+            decltype(Dot::load_pair(pixel[0], pixel[0])) x[pairs];
+            simd::unroll<pairs>([&](auto p) PO2Q_INLINE_LAMBDA {
+                const auto* first = pixel[2 * p];
+                const auto* second = pixel[2 * p + 1 < Pixels ? 2 * p + 1 : 2 * p];
+                if constexpr (Short)
+                    x[p] = Dot::load_pair_first(first + r.taps[t].input, second + r.taps[t].input,
+                                                static_cast<int>(r.run));
+                else x[p] = Dot::load_pair(first + at, second + at);
+            });
+            simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+                const auto weights = Dot::load(w + v * step);
+                simd::unroll<pairs>([&](auto p)
+                                        PO2Q_INLINE_LAMBDA { sums[p][v] = Dot::dot(sums[p][v], x[p], weights); });
+            });
+        }
+    }
+    typename ops::reg acc[Pixels][Vectors];
+    simd::unroll<Pixels * Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
+        constexpr int p = i / Vectors;
+        const auto& pair = sums[p / 2][i % Vectors];
+        acc[p][i % Vectors] = p % 2 == 0 ? pair.first() : pair.second();
+    });
+    store(out, acc, r.requantize, r.outputs);
+}
+
 template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
 PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
                              const typename Dot::input* const (&pixel)[Pixels], void* const (&out)[Pixels],
@@ -75,7 +130,25 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
         const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
         std::int64_t at = r.taps[t].input;
         const std::int64_t last = at + r.run - Dot::codes;
-        for (std::int64_t left = steps; left > 0; --left, at += Dot::codes, w += Vectors * step) {
+        std::int64_t left = steps;
+        if constexpr (!Short && requires { Dot::group; }) {
+            constexpr int group_codes = Dot::group * Dot::codes;
+            for (std::int64_t groups = r.run / group_codes; groups > 0; --groups) {
+                decltype(Dot::load_group(pixel[0])) x[Pixels];
+                simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { x[p] = Dot::load_group(pixel[p] + at); });
+                simd::unroll<Dot::group * Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
+                    constexpr int v = i % Vectors;
+                    const auto weights = Dot::load(w + i * step);
+                    simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA {
+                        acc[p][v] = Dot::template dot<i / Vectors>(acc[p][v], x[p], weights);
+                    });
+                });
+                at += group_codes;
+                w += Dot::group * Vectors * step;
+                left -= Dot::group;
+            }
+        }
+        for (; left > 0; --left, at += Dot::codes, w += Vectors * step) {
             if (at > last) at = last;
             const auto codes_of = [&](auto p) PO2Q_INLINE_LAMBDA {
                 if constexpr (Short) return Dot::broadcast_first(pixel[p] + r.taps[t].input, static_cast<int>(r.run));
@@ -90,7 +163,7 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
                                               PO2Q_INLINE_LAMBDA { acc[p][v] = Dot::dot(acc[p][v], x, weights[v]); });
                 });
             } else {
-                typename Dot::step x[Pixels];
+                decltype(Dot::broadcast(pixel[0])) x[Pixels];
                 simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { x[p] = codes_of(p); });
                 simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
                     const auto weights = Dot::load(w + v * step);
@@ -180,7 +253,8 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
             const Input* pixel[tile];
             void* out[tile];
             cursor.take(pixel, out);
-            conv2d_tile<Arch, Dot, tile, Vectors, Short>(r, pixel, out, store);
+            if constexpr (by_pairs<Dot>) conv2d_pair_tile<Arch, Dot, tile, Vectors, Short>(r, pixel, out, store);
+            else conv2d_tile<Arch, Dot, tile, Vectors, Short>(r, pixel, out, store);
         }
     });
     if (r.requantize.stream) simd::stream_fence<Arch>();
@@ -210,6 +284,7 @@ struct conv2d_operands {
     int weight_bytes;  ///< of an element, 1 or 2
     int input_offset;
     int max_vectors;  ///< registers of outputs in the largest block, up to 4
+    bool halves_apart;
 };
 
 /// What the layers above need of an architecture, without being compiled for it.
@@ -251,7 +326,7 @@ template <class Arch, class Dot>
 constexpr auto conv2d_functions() {
     conv2d_table::functions<typename Dot::input> f{
         {Dot::codes, Dot::registers, static_cast<int>(sizeof(typename Dot::weight)), Dot::input_offset,
-         conv2d_max_vectors<Arch, Dot>},
+         conv2d_max_vectors<Arch, Dot>, simd::halves_apart<Dot>},
         {},
         {}};
     simd::unroll<conv2d_max_vectors<Arch, Dot>>([&](auto v) {

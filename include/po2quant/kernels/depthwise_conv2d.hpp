@@ -360,6 +360,7 @@ struct depthwise_table {
         int vectors;
         int taps;  ///< codes in a dword of weights
         int input_offset;
+        bool halves_apart;
         int (*channel_of)(int vectors, int vector, int lane);
         function any;
         square squares[4];  ///< faster ones, for some kernels; kernel 0 ends them
@@ -391,6 +392,7 @@ constexpr depthwise_table::width_entry depthwise_narrow_entry() {
             Steps::vectors,
             Steps::taps,
             Steps::input_offset,
+            simd::halves_apart<Steps>,
             &channel_of_lane<typename Steps::isa>,
             &depthwise_conv2d<Steps, 0, 0, false>,
             {depthwise_square<Steps, 3, 2>(), depthwise_square<Steps, 5, 2>()},

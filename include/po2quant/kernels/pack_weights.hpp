@@ -7,6 +7,7 @@
 ///   row 1   b0 b1 b2 b3 …    →     a0 b0 c0 d0   a1 b1 c1 d1   …      4 rows as bytes,
 ///   row 2   c0 c1 c2 c3 …          a0 b0         a1 b1         …      2 rows as words, or 4 rows as words in 2
 ///   row 3   d0 d1 d2 d3 …                                             registers: rows 0 and 2, rows 1 and 3
+/// Of 8 rows as bytes, the dwords of rows 0..3 and 4..7 lie side by side.
 /// Steps are [vectors][registers][lanes] dwords, lanes in channel_of order, which keeps 4 neighbouring outputs together
 /// in 128 bits; zeros behind the last output.
 /// Guarantees: reads and writes exactly what is named; no allocation, no exceptions.
@@ -19,14 +20,15 @@ namespace po2quant::kernels {
 
 /// Where the weights of a step go.
 struct packed_step {
-    int codes;         ///< rows: 4 or 2
-    int registers;     ///< 1, or 2 for 4 rows as words
-    int weight_bytes;  ///< 1 or 2
-    int vectors;       ///< registers of outputs
-    int lanes;         ///< of a register
-    int outputs;       ///< of its lanes that exist
+    int codes;          ///< rows: 8, 4 or 2
+    int registers;      ///< 1, or 2 for 4 rows as words
+    int weight_bytes;   ///< 1 or 2
+    int vectors;        ///< registers of outputs
+    int lanes;          ///< of a register
+    int outputs;        ///< of its lanes that exist
+    bool halves_apart;  ///< the lower halves of 4 dwords before the upper ones
 
-    PO2Q_INLINE constexpr int dwords() const { return vectors * registers * lanes; }
+    PO2Q_INLINE constexpr int dwords() const { return vectors * lanes * codes * weight_bytes / 4; }
 };
 
 /// Outputs [first, first + 16) of rows as dwords, zeros behind the last output.
@@ -42,21 +44,32 @@ PO2Q_INLINE void pack_outputs(const std::int8_t* const (&row)[Rows], int first, 
     simd::integer<Arch>::interleave_rows(from, to);
 }
 
+/// Of 4 dwords the lower halves, then the upper ones.
+PO2Q_INLINE void split_halves(std::int32_t* dwords) {
+    std::uint16_t from[8];
+    std::uint16_t to[8];
+    __builtin_memcpy(from, dwords, sizeof from);
+    for (int i = 0; i < 8; ++i) to[i] = from[i % 4 * 2 + i / 4];
+    __builtin_memcpy(dwords, to, sizeof to);
+}
+
 /// One step: rows [codes] of `outputs` weights each.
 template <class Arch>
-PO2Q_INLINE void pack_step(const std::int8_t* const (&row)[4], const packed_step& s, std::int32_t* to) {
+PO2Q_INLINE void pack_step(const std::int8_t* const (&row)[8], const packed_step& s, std::int32_t* to) {
     using ops = simd::integer<Arch>;
-    if constexpr (requires { ops::interleave_block(row, to); }) {
-        if (s.weight_bytes == 1 && s.vectors * s.lanes == 64 && s.vectors == 4 && s.outputs == 64) {
-            ops::interleave_block(row, to);
+    if constexpr (requires { ops::interleave_block({row[0], row[1], row[2], row[3]}, to); }) {
+        if (s.weight_bytes == 1 && s.codes == 4 && s.vectors * s.lanes == 64 && s.vectors == 4 && s.outputs == 64) {
+            ops::interleave_block({row[0], row[1], row[2], row[3]}, to);
             return;
         }
     }
     const int quarters = s.lanes / 4;  // of a register, 128 bits each
+    const int parts = s.codes == 8 ? 2 : 1;
     for (int first = 0; first < s.vectors * s.lanes; first += 16) {
         alignas(64) std::int32_t dwords[2][16];
         if (s.weight_bytes == 1) {
-            pack_outputs<Arch>(row, first, s.outputs, dwords[0]);
+            pack_outputs<Arch, 4>({row[0], row[1], row[2], row[3]}, first, s.outputs, dwords[0]);
+            if (parts == 2) pack_outputs<Arch, 4>({row[4], row[5], row[6], row[7]}, first, s.outputs, dwords[1]);
         } else {
             pack_outputs<Arch, 2>({row[0], row[s.registers]}, first, s.outputs, dwords[0]);
             if (s.registers == 2) pack_outputs<Arch, 2>({row[1], row[3]}, first, s.outputs, dwords[1]);
@@ -65,6 +78,11 @@ PO2Q_INLINE void pack_step(const std::int8_t* const (&row)[4], const packed_step
             const int group = first / 4 + i;
             if (group >= s.vectors * quarters) break;
             const int place = group % s.vectors * s.registers * quarters + group / s.vectors;
+            if (parts == 2) {
+                for (int k = 0; k < 8; ++k) to[8 * place + k] = dwords[k % 2][4 * i + k / 2];
+                continue;
+            }
+            if (s.halves_apart) split_halves(dwords[0] + 4 * i);
             for (int r = 0; r < s.registers; ++r)
                 __builtin_memcpy(to + 4 * (place + r * quarters), dwords[r] + 4 * i, 4 * sizeof(std::int32_t));
         }
@@ -81,7 +99,7 @@ void pack_run(const std::int8_t* rows, std::int64_t row_stride, std::int64_t len
     auto* to = static_cast<std::int32_t*>(packed);
     for (std::int64_t i = 0; i < length; i += s.codes, to += s.dwords()) {
         const std::int64_t first = length - i < s.codes && length >= s.codes ? length - s.codes : i;
-        const std::int8_t* row[4] = {zeros, zeros, zeros, zeros};
+        const std::int8_t* row[8] = {zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros};
         for (int k = 0; k < s.codes; ++k)
             if (first + k >= i && first + k < length) row[k] = rows + (first + k) * row_stride;
         pack_step<Arch>(row, s, to);
@@ -91,7 +109,7 @@ void pack_run(const std::int8_t* rows, std::int64_t row_stride, std::int64_t len
 /// One step of rows from anywhere.
 template <class Arch>
 void pack_rows(const std::int8_t* const (&row)[4], const packed_step& step, std::int32_t* to) {
-    pack_step<Arch>(row, step, to);
+    pack_step<Arch>({row[0], row[1], row[2], row[3], nullptr, nullptr, nullptr, nullptr}, step, to);
 }
 
 /// sums[o] += Σ w, positive[o] += Σ max(w, 0) over `rows` rows of `outputs` weights, row_stride codes apart. Words hold

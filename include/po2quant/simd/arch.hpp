@@ -5,8 +5,11 @@
 ///
 ///   generic ← sse2 ← sse4_1 ← avx2 ← avx512bw ← avx512_vnni
 ///                             avx2 ← avx_vnni
+///   generic ← neon64 ← neon_dotprod ← neon_i8mm
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 #include <type_traits>
 
@@ -22,6 +25,8 @@ struct generic {
     static constexpr const char* name = "generic";
 #if defined(__x86_64__) || defined(__i386__)
     using xsimd_arch = xsimd::sse2;
+#elif defined(__aarch64__)
+    using xsimd_arch = xsimd::neon64;
 #elif XSIMD_WITH_EMULATED
     using xsimd_arch = xsimd::emulated<128>;
 #else
@@ -64,6 +69,25 @@ struct avx512_vnni : avx512bw {
 };
 #endif
 
+#if defined(__aarch64__)
+/// What every AArch64 CPU has.
+struct neon64 : generic {
+    static constexpr const char* name = "neon64";
+};
+
+/// The same with the dot products of ARMv8.2: four int8 products summed into an int32 lane by one instruction.
+/// Cortex-A55 and A76, Neoverse N1 and Apple M1 and later.
+struct neon_dotprod : neon64 {
+    static constexpr const char* name = "neon_dotprod";
+};
+
+/// The same with the int8 matrix products of ARMv8.6: eight products for each of two pixels and two outputs by one
+/// instruction. Cortex-A510 and A710, Neoverse V1 and N2, Apple M2 and later.
+struct neon_i8mm : neon_dotprod {
+    static constexpr const char* name = "neon_i8mm";
+};
+#endif
+
 }  // namespace arch
 
 /// Arch is Base or extends it. Never compare tags for equality: a new tag would silently miss the branch.
@@ -85,6 +109,12 @@ using default_arch = arch::avx2;
 using default_arch = arch::sse4_1;
 #elif defined(__SSE2__)
 using default_arch = arch::sse2;
+#elif defined(__aarch64__) && defined(__ARM_FEATURE_MATMUL_INT8) && defined(__ARM_FEATURE_DOTPROD)
+using default_arch = arch::neon_i8mm;
+#elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
+using default_arch = arch::neon_dotprod;
+#elif defined(__aarch64__)
+using default_arch = arch::neon64;
 #else
 using default_arch = arch::generic;
 #endif
@@ -110,6 +140,17 @@ inline bool cpu_supports(const char* name) {
     if (is("avx2")) return avx2;
     if (is("avx512bw")) return avx512;
     if (is("avx512_vnni")) return avx512 && __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__)
+    if (is("neon64")) return true;
+#if defined(__linux__)
+    const bool dotprod = (getauxval(AT_HWCAP) >> 20 & 1) != 0;           // HWCAP_ASIMDDP
+    const bool i8mm = dotprod && (getauxval(AT_HWCAP2) >> 13 & 1) != 0;  // HWCAP2_I8MM
+#else
+    const bool dotprod = is_at_least<arch::neon_dotprod, default_arch>;  // what the flags promise
+    const bool i8mm = is_at_least<arch::neon_i8mm, default_arch>;
+#endif
+    if (is("neon_dotprod")) return dotprod;
+    if (is("neon_i8mm")) return i8mm;
 #endif
     return false;
 }

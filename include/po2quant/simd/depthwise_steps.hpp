@@ -30,6 +30,7 @@ struct depthwise_steps {
     static constexpr int vectors = 2;  ///< registers of int32 lanes that one register of channels spreads over
     static constexpr int lanes = vectors * ops::lanes;
     static constexpr int input_offset = 0;
+    static constexpr bool halves_apart = simd::halves_apart<ops>;
     /// Weights stay in registers while they fit beside sums and inputs.
     static constexpr int weight_registers = ops::registers - 16;
 
@@ -197,6 +198,67 @@ struct depthwise_unsigned_avx512_vnni : depthwise_steps<arch::avx512_vnni> {
 template <>
 struct depthwise_unsigned<arch::avx512_vnni> {
     using steps = depthwise_unsigned_avx512_vnni;
+};
+#endif
+
+#if defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
+/// By four taps as bytes.
+template <class Arch>
+requires is_at_least<arch::neon_dotprod, Arch>
+struct depthwise_steps<Arch> {
+    using isa = Arch;
+    using ops = integer<Arch>;
+    using reg = int32x4_t;
+    using channels = int8x16_t;
+    using lane_taps = int8x16_t;
+
+    static constexpr int taps = 4;
+    static constexpr int vectors = 4;
+    static constexpr int lanes = 16;
+    static constexpr int input_offset = 0;
+    static constexpr int weight_registers = 12;
+
+    struct part {
+        int begin;
+        int end;
+    };
+    static PO2Q_INLINE part part_of(std::int64_t begin, std::int64_t end) {
+        return {static_cast<int>(begin), static_cast<int>(end)};
+    }
+    static PO2Q_INLINE channels load(const std::int8_t* p) { return vld1q_s8(p); }
+    /// Reads the part's codes only; the others are 0.
+    static PO2Q_INLINE channels load(const std::int8_t* p, part k) {
+        if (k.begin == 0 && k.end == lanes) return vld1q_s8(p);
+        std::int8_t codes[lanes] = {};
+        for (int i = k.begin; i < k.end; ++i) codes[i] = p[i];
+        return vld1q_s8(codes);
+    }
+    /// For blocks of 8 codes.
+    struct spread {
+        PO2Q_INLINE explicit spread(std::int64_t) {}
+    };
+    static constexpr bool spreads = true;
+    static PO2Q_INLINE channels load(const std::int8_t* p, const spread&) {
+        return vcombine_s8(vld1_s8(p), vld1_s8(p + 16));
+    }
+    static PO2Q_INLINE channels load(const std::int8_t* p, part k, const spread&) {
+        std::int8_t codes[lanes] = {};
+        for (int i = k.begin; i < k.end; ++i) codes[i] = p[i / 8 * 16 + i % 8];
+        return vld1q_s8(codes);
+    }
+    static PO2Q_INLINE void interleave(const channels (&x)[taps], lane_taps (&out)[vectors]) {
+        const int16x8_t low = vreinterpretq_s16_s8(vzip1q_s8(x[0], x[1]));
+        const int16x8_t low_rest = vreinterpretq_s16_s8(vzip1q_s8(x[2], x[3]));
+        out[0] = vreinterpretq_s8_s16(vzip1q_s16(low, low_rest));
+        out[1] = vreinterpretq_s8_s16(vzip2q_s16(low, low_rest));
+        const int16x8_t high = vreinterpretq_s16_s8(vzip2q_s8(x[0], x[1]));
+        const int16x8_t high_rest = vreinterpretq_s16_s8(vzip2q_s8(x[2], x[3]));
+        out[2] = vreinterpretq_s8_s16(vzip1q_s16(high, high_rest));
+        out[3] = vreinterpretq_s8_s16(vzip2q_s16(high, high_rest));
+    }
+    static PO2Q_INLINE lane_taps load_weights(const std::int32_t* p) { return vreinterpretq_s8_s32(vld1q_s32(p)); }
+    static PO2Q_INLINE reg dot(reg acc, lane_taps x, lane_taps w) { return vdotq_s32(acc, x, w); }
+    static PO2Q_INLINE reg dot(reg acc, lane_taps x, const std::int32_t* w) { return dot(acc, x, load_weights(w)); }
 };
 #endif
 

@@ -13,6 +13,50 @@ struct byte_counts {
     static constexpr bool available = false;
 };
 
+#if defined(__aarch64__)
+template <class Arch>
+requires(f32<Arch>::size == 4) struct byte_counts<Arch> {
+    static constexpr bool available = true;
+    static constexpr std::size_t lanes = 16;
+    using reg = uint8x16_t;
+
+    static PO2Q_INLINE reg load(const std::uint8_t* p) { return vld1q_u8(p); }
+    static PO2Q_INLINE void store(std::uint8_t* p, reg v) { vst1q_u8(p, v); }
+    static PO2Q_INLINE reg set(int v) { return vdupq_n_u8(static_cast<std::uint8_t>(v)); }
+    static PO2Q_INLINE reg zero() { return vdupq_n_u8(0); }
+    /// The exponent fields of `lanes` floats, in order.
+    static PO2Q_INLINE reg exponents(const float* p) {
+        const auto field = [&](int k) PO2Q_INLINE_LAMBDA {  // in upper halves
+            const uint16x8_t upper = vuzp2q_u16(vreinterpretq_u16_f32(vld1q_f32(p + 8 * k)),
+                                                vreinterpretq_u16_f32(vld1q_f32(p + 8 * k + 4)));
+            return vreinterpretq_u8_u16(vaddq_u16(upper, upper));
+        };
+        return vuzp2q_u8(field(0), field(1));
+    }
+    static PO2Q_INLINE reg sub(reg a, reg b) { return vsubq_u8(a, b); }
+    static PO2Q_INLINE reg add_saturated(reg a, reg b) { return vqaddq_u8(a, b); }
+    /// Bit b % 8 of bytes b of 0x70..0x77 (first half) or 0x78..0x7f (second); 0 for 0x80 and more.
+    template <int Half>
+    static PO2Q_INLINE reg bit_of(reg b) {
+        const uint8x8_t bits = vcreate_u8(0x8040201008040201ULL);
+        const reg table = Half == 0 ? vcombine_u8(bits, vdup_n_u8(0)) : vcombine_u8(vdup_n_u8(0), bits);
+        return vqtbl1q_u8(table, veorq_u8(b, set(0x70)));  // 0 for an index of 16 and more
+    }
+    static PO2Q_INLINE reg exclusive_or(reg a, reg b, reg c) { return veorq_u8(veorq_u8(a, b), c); }
+    static PO2Q_INLINE reg majority(reg a, reg b, reg c) { return vbslq_u8(veorq_u8(a, b), c, a); }
+    template <int K>
+    static PO2Q_INLINE std::uint64_t with_bit(reg v) {
+        return vaddvq_u8(vshrq_n_u8(vshlq_n_u8(v, 7 - K), 7));
+    }
+    static PO2Q_INLINE std::uint64_t bits(reg mask) {
+        const reg own = vandq_u8(mask, vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201ULL)));
+        return vaddv_u8(vget_low_u8(own)) | static_cast<std::uint64_t>(vaddv_u8(vget_high_u8(own))) << 8;
+    }
+    static PO2Q_INLINE std::uint64_t high_bits(reg v) { return bits(vcltzq_s8(vreinterpretq_s8_u8(v))); }
+    static PO2Q_INLINE std::uint64_t zeros(reg v) { return bits(vceqzq_u8(v)); }
+};
+#endif
+
 #if defined(__AVX2__)
 PO2Q_INLINE __m128i bit_table(int half) {
     constexpr long long bits = static_cast<long long>(0x8040201008040201ULL);

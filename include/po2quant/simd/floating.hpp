@@ -10,6 +10,8 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include <po2quant/numerics/rounding.hpp>
@@ -32,13 +34,18 @@ PO2Q_INLINE __m512 clamp_register(__m512 v, __m512 low, __m512 high) {
     return _mm512_min_ps(high, _mm512_max_ps(low, v));
 }
 #endif
+#elif defined(__aarch64__)
+// fmin and fmax return NaN when either operand is.
+PO2Q_INLINE float32x4_t clamp_register(float32x4_t v, float32x4_t low, float32x4_t high) {
+    return vminq_f32(vmaxq_f32(v, low), high);
+}
 #endif
 
 /// v held inside [low, high]; NaN stays NaN.
 template <class A>
 PO2Q_INLINE xsimd::batch<float, A> clamp(const xsimd::batch<float, A>& v, const xsimd::batch<float, A>& low,
                                          const xsimd::batch<float, A>& high) {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__)
     return xsimd::batch<float, A>(clamp_register(v, low, high));
 #else
     return xsimd::select(v != v, v, xsimd::min(xsimd::max(v, low), high));
@@ -83,7 +90,11 @@ PO2Q_INLINE xsimd::batch<float, A> floor(const xsimd::batch<float, A>& v) {
         const batch near = nearest_even(v);
         return near - xsimd::select(near > v, batch(1.0F), batch(0.0F));
     } else {
+#if defined(__aarch64__)
+        return xsimd::batch<float, A>(vrndmq_f32(v));  // xsimd 8 takes seven instructions
+#else
         return xsimd::floor(v);
+#endif
     }
 }
 
@@ -243,6 +254,21 @@ PO2Q_INLINE f32<Arch> load_codes(const Code* p) {
         return f32<Arch>(_mm256_cvtepi32_ps(wide));
     }
 #endif
+#if defined(__aarch64__)
+    if constexpr (f32<Arch>::size == 4) {
+        uint16x4_t words;
+        if constexpr (sizeof(Code) == 2) {
+            words = vld1_u16(reinterpret_cast<const std::uint16_t*>(p));
+        } else {
+            float four;
+            __builtin_memcpy(&four, p, 4);
+            const uint8x8_t raw = vreinterpret_u8_f32(float32x2_t{four, 0});
+            words = vget_low_u16(is_signed ? vreinterpretq_u16_s16(vmovl_s8(vreinterpret_s8_u8(raw))) : vmovl_u8(raw));
+        }
+        return f32<Arch>(is_signed ? vcvtq_f32_s32(vmovl_s16(vreinterpret_s16_u16(words)))
+                                   : vcvtq_f32_u32(vmovl_u16(words)));
+    }
+#endif
     alignas(64) std::int32_t lanes[f32<Arch>::size];
     for (std::size_t i = 0; i < f32<Arch>::size; ++i) lanes[i] = p[i];
     return xsimd::to_float(i32<Arch>::load_aligned(lanes));
@@ -273,6 +299,19 @@ PO2Q_INLINE void store_codes(Code* p, const i32<Arch>& codes) {
             const __m128i joined =
                 _mm_unpackhi_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
             _mm_storel_epi64(reinterpret_cast<__m128i*>(p), joined);
+        }
+        return;
+    }
+#endif
+#if defined(__aarch64__)
+    if constexpr (f32<Arch>::size == 4) {
+        const int16x4_t words = vmovn_s32(codes);
+        if constexpr (sizeof(Code) == 2) {
+            vst1_u16(reinterpret_cast<std::uint16_t*>(p), vreinterpret_u16_s16(words));
+        } else {
+            const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
+            const std::int32_t four = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
+            __builtin_memcpy(p, &four, 4);
         }
         return;
     }

@@ -5,6 +5,9 @@
 #include <po2quant/simd/integer_avx512.hpp>
 #include <po2quant/simd/integer_avx_vnni.hpp>
 #include <po2quant/simd/integer_generic.hpp>
+#include <po2quant/simd/integer_neon64.hpp>
+#include <po2quant/simd/integer_neon_dotprod.hpp>
+#include <po2quant/simd/integer_neon_i8mm.hpp>
 #include <po2quant/simd/integer_sse2.hpp>
 #include <po2quant/simd/integer_sse4_1.hpp>
 #include <po2quant/simd/unroll.hpp>
@@ -27,6 +30,8 @@ PO2Q_INLINE typename integer<Arch>::reg shift_right_rounded(typename integer<Arc
                                                             typename integer<Arch>::reg count) {
     using ops = integer<Arch>;
     static_assert(Mode != rounding::stochastic, "shifts of kernels are deterministic");
+    if constexpr (Mode == rounding::half_up && requires { ops::shift_right_half_up(a, count); })
+        return ops::shift_right_half_up(a, count);
     const auto whole = ops::shift_right(a, count);
     if constexpr (Mode == rounding::floor) return whole;
     const auto one = ops::set(1);

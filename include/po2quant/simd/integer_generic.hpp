@@ -16,13 +16,18 @@ namespace po2quant::simd {
 /// Dot products of outputs in lanes: dot_i8 for any int8 input codes, dot_u7 for codes of 0..127 in int8, dot_i16 for
 /// int16 codes; weights are int8 codes. Each has
 ///
-///   codes          input codes that a step takes, the same for every lane: 4, or 2 of int16
+///   codes          input codes that a step takes, the same for every lane: 4, or 2 of int16; 8 by pairs of pixels
 ///   input, weight  element types in memory
 ///   registers      registers that hold a step's input, and as many its weights for `lanes` outputs: code k meets
 ///                  weight k, which is number k / registers of its lane in register k % registers
 ///   keep_weights   which of the two a tile keeps in registers while it goes through the other
 ///   scratch        registers that dot needs besides
 ///   input_offset   what it adds to every code: sums come out too large by offset · Σ weights, which packing takes off
+/// and, where instructions want it,
+///
+///   halves_apart   of the dwords of 4 neighbouring lanes' weights the lower halves come first, then the upper ones
+///   group          steps whose codes one register holds, loaded by load_group: dot<k> takes those of the k-th
+///   pair_sums      its sums for `lanes` outputs of two pixels, whose codes load_pair loads: dot takes both
 ///
 /// Where dot_i8 has an input offset of 128, dot_u7 takes any unsigned byte, weights packed alike, and offset_bytes
 /// makes such bytes of codes.
@@ -156,7 +161,8 @@ struct integer_generic {
     }
     static PO2Q_INLINE words zero_words() { return {}; }
     /// Words of a and b in turn, from the low (high) half of every 128 bits: lane i of the pair's 2·lanes results is
-    /// channel (i / 4) * 8 + i % 4, and 4 more for high. narrow undoes that order.
+    /// channel (i / 4) * 8 + i % 4, and 4 more for high. narrow undoes that order. Where the instruction set has
+    /// halves_apart, the half of a comes first, then that of b.
     static PO2Q_INLINE words interleave_low(words a, words b) {
         words w;
         for (int i = 0; i < lanes; ++i) {
@@ -173,7 +179,7 @@ struct integer_generic {
         }
         return w;
     }
-    /// acc + a[2i] * b[2i] + a[2i+1] * b[2i+1]
+    /// acc + a[2i] * b[2i] + a[2i+1] * b[2i+1], of words as interleaved
     static PO2Q_INLINE reg multiply_add(reg acc, words a, words b) {
         reg sum = set(0);
         for (int i = 0; i < lanes; ++i)
@@ -303,6 +309,12 @@ struct integer_generic {
             for (int i = 0; i < lanes; ++i)
                 if (const int c = channel_of(Vectors, v, i); c < count) p[c] = y[v].lane[i];
     }
+};
+
+/// Whether the halves of packed dwords lie apart for a dot product, or for multiply_add of an instruction set.
+template <class T>
+inline constexpr bool halves_apart = requires {
+    requires T::halves_apart;
 };
 
 /// The primitives of an architecture; specialised where instructions do better.

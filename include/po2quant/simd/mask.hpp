@@ -23,6 +23,10 @@ PO2Q_INLINE std::uint32_t inside_bits(const f32<Arch>& v, const f32<Arch>& low, 
     if constexpr (f32<Arch>::size == 4)
         return static_cast<std::uint32_t>(_mm_movemask_ps(_mm_and_ps(_mm_cmple_ps(low, v), _mm_cmple_ps(v, high))));
 #endif
+#if defined(__aarch64__)
+    if constexpr (f32<Arch>::size == 4)
+        return vaddvq_u32(vandq_u32(vandq_u32(vcleq_f32(low, v), vcleq_f32(v, high)), uint32x4_t{1, 2, 4, 8}));
+#endif
     constexpr std::size_t lanes = f32<Arch>::size;
     alignas(64) float inside[lanes];
     xsimd::select((low <= v) & (v <= high), f32<Arch>(1.0F), f32<Arch>(0.0F)).store_aligned(inside);
@@ -65,6 +69,12 @@ PO2Q_INLINE f32<Arch> select_bits(std::uint32_t bits, const f32<Arch>& v) {
         const __m128i lane = _mm_setr_epi32(1, 2, 4, 8);
         const __m128i own = _mm_and_si128(_mm_set1_epi32(static_cast<int>(bits)), lane);
         return f32<Arch>(_mm_and_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(own, lane)), v));
+    }
+#endif
+#if defined(__aarch64__)
+    if constexpr (f32<Arch>::size == 4) {
+        const uint32x4_t own = vtstq_u32(vdupq_n_u32(bits), uint32x4_t{1, 2, 4, 8});
+        return f32<Arch>(vreinterpretq_f32_u32(vandq_u32(own, vreinterpretq_u32_f32(v))));
     }
 #endif
     constexpr std::size_t lanes = f32<Arch>::size;

@@ -2,7 +2,8 @@
 /// Loads and stores of float batches from and to every storage type (numerics/storage.hpp): whole vectors, the first
 /// lanes of one, and past the caches. Equal to to_float and to_storage in every lane but for the bits of NaN.
 ///
-/// Integer operations do it everywhere; where F16C or AVX-512 are there, they convert float16 in one instruction.
+/// Integer operations do it everywhere; where F16C, AVX-512 or AArch64 are there, they convert float16 in one
+/// instruction.
 /// AVX-512 BF16 is of no use: its conversions take subnormal numbers for 0.
 #include <po2quant/numerics/storage.hpp>
 #include <po2quant/simd/mask.hpp>
@@ -100,6 +101,33 @@ requires(f32<Arch>::size == 4) struct halves<Arch> : halves_of_128_bits {  // in
         const __m128i values = _mm_srai_epi32(v, 16);  // of int16: nothing to saturate
         return _mm_packs_epi32(values, values);
     }
+};
+#endif
+
+#if defined(__aarch64__)
+template <class Arch>
+requires(f32<Arch>::size == 4) struct halves<Arch> {
+    using reg = uint16x4_t;
+
+    static PO2Q_INLINE reg load(const void* p) {
+        std::uint64_t four;
+        __builtin_memcpy(&four, p, sizeof four);
+        return vcreate_u16(four);
+    }
+    static PO2Q_INLINE void store(void* p, reg v) { __builtin_memcpy(p, &v, sizeof v); }
+    static PO2Q_INLINE void stream(void* p, reg v) { store(p, v); }
+    static PO2Q_INLINE reg load_first(const void* p, std::size_t count) {
+        std::uint16_t part[4] = {};
+        __builtin_memcpy(part, p, count * sizeof(part[0]));
+        return vld1_u16(part);
+    }
+    static PO2Q_INLINE void store_first(void* p, reg v, std::size_t count) {
+        std::uint16_t part[4];
+        vst1_u16(part, v);
+        __builtin_memcpy(p, part, count * sizeof(part[0]));
+    }
+    static PO2Q_INLINE u32<Arch> widen(reg v) { return u32<Arch>(vshll_n_u16(v, 16)); }
+    static PO2Q_INLINE reg narrow(const u32<Arch>& v) { return vshrn_n_u32(v, 16); }
 };
 #endif
 
@@ -208,6 +236,9 @@ PO2Q_INLINE f32<Arch> widen(typename halves<Arch>::reg v) {
 #if defined(__F16C__)
     else if constexpr (is_at_least<arch::avx2, Arch> && f32<Arch>::size == 8) return f32<Arch>(_mm256_cvtph_ps(v));
 #endif
+#if defined(__aarch64__)
+    else if constexpr (f32<Arch>::size == 4) return f32<Arch>(vcvt_f32_f16(vreinterpret_f16_u16(v)));
+#endif
     else return float16_lanes<Arch>(halves<Arch>::widen(v));
 }
 
@@ -221,6 +252,9 @@ PO2Q_INLINE typename halves<Arch>::reg narrow(const f32<Arch>& v) {
 #if defined(__F16C__)
     else if constexpr (is_at_least<arch::avx2, Arch> && f32<Arch>::size == 8)
         return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#endif
+#if defined(__aarch64__)
+    else if constexpr (f32<Arch>::size == 4) return vreinterpret_u16_f16(vcvt_f16_f32(v));
 #endif
     else return halves<Arch>::narrow(rounded_float16_lanes<Arch>(v));
 }

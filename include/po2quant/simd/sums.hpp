@@ -67,6 +67,32 @@ requires(std::is_base_of_v<arch::sse2, Arch> && !is_at_least<arch::avx2, Arch>) 
 };
 #endif
 
+#if defined(__aarch64__)
+template <class Arch>
+requires(f32<Arch>::size == 4) struct product_sums<Arch> {
+    float64x2_t lane[8] = {};
+
+    template <int Part>
+    PO2Q_INLINE void add(const f32<Arch>& a, const f32<Arch>& b) {
+        const float32x4_t x = a;
+        const float32x4_t y = b;
+        lane[2 * Part] = vfmaq_f64(lane[2 * Part], vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y)));
+        lane[2 * Part + 1] = vfmaq_f64(lane[2 * Part + 1], vcvt_high_f64_f32(x), vcvt_high_f64_f32(y));
+    }
+    PO2Q_INLINE void load(const double* p) {
+        for (int k = 0; k < 8; ++k) lane[k] = vld1q_f64(p + 2 * k);
+    }
+    PO2Q_INLINE void store(double* p) const {
+        for (int k = 0; k < 8; ++k) vst1q_f64(p + 2 * k, lane[k]);
+    }
+    PO2Q_INLINE double sum() const {
+        double all[sum_lanes];
+        store(all);
+        return tree_sum(all);
+    }
+};
+#endif
+
 #if defined(__AVX2__)
 template <class Arch>
 requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) struct product_sums<Arch> {

@@ -24,10 +24,13 @@ template <class Arch>
 using u32 = xsimd::batch<std::uint32_t, typename Arch::xsimd_arch>;
 
 /// The bits of a batch read as another type of the same width: bitwise_cast took the batch type up to xsimd 8 and takes
-/// the element type since 9.
+/// the element type since 9. On NEON xsimd 8 calls a function for it.
 template <class To, class From, class A>
 PO2Q_INLINE xsimd::batch<To, A> bit_cast(const xsimd::batch<From, A>& v) {
-#if XSIMD_VERSION_MAJOR < 9
+#if defined(__aarch64__)
+    const typename xsimd::batch<From, A>::register_type from = v;
+    return xsimd::batch<To, A>(__builtin_bit_cast(typename xsimd::batch<To, A>::register_type, from));
+#elif XSIMD_VERSION_MAJOR < 9
     return xsimd::bitwise_cast<xsimd::batch<To, A>>(v);
 #else
     return xsimd::bitwise_cast<To>(v);
