@@ -1,0 +1,34 @@
+# Our own targets: their warnings, and tests for every instruction set.
+
+set(PO2QUANT_ISAS "${po2quant_isas}" CACHE STRING "Instruction sets that tests are built for")
+list(REMOVE_DUPLICATES PO2QUANT_ISAS)
+
+# Warnings for our own targets. g++ 12 takes the undefined operands of AVX-512 intrinsics for uninitialized variables, and
+# sums of std::string for overlapping copies (its bug 105651).
+add_library(po2quant_warnings INTERFACE)
+target_compile_options(po2quant_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow
+                       $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-uninitialized -Wno-restrict -Wno-psabi>)
+
+# po2quant_add_isa_tests(NAME <name> SOURCES <source> … [LAYERS])
+# One executable and one test per instruction set, <name>_<isa>. Each is wholly compiled for its set, so nothing in it can
+# run on a CPU without it; the launcher starts it, or skips it with a message. LAYERS: links the set's kernels of networks
+# of integers.
+function(po2quant_add_isa_tests)
+  cmake_parse_arguments(arg "LAYERS" "NAME" "SOURCES" ${ARGN})
+  foreach(isa IN LISTS PO2QUANT_ISAS)
+    set(target ${arg_NAME}_${isa})
+    add_executable(${target} ${arg_SOURCES})
+    add_dependencies(kernel_tests ${target})
+    target_compile_options(${target} PRIVATE ${po2quant_flags_${isa}})
+    target_link_libraries(${target} PRIVATE po2quant::po2quant po2quant_warnings po2quant_catch Threads::Threads)
+    if(arg_LAYERS)
+      po2quant_layer_kernels(${isa} layers)
+      target_sources(${target} PRIVATE $<TARGET_OBJECTS:${layers}>)
+    endif()
+    if(OpenMP_CXX_FOUND)
+      target_link_libraries(${target} PRIVATE OpenMP::OpenMP_CXX)
+    endif()
+    add_test(NAME ${arg_NAME}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:${target}>)
+    set_tests_properties(${arg_NAME}/${isa} PROPERTIES LABELS kernels SKIP_RETURN_CODE 77 TIMEOUT 3600)
+  endforeach()
+endfunction()
