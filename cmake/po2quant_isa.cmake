@@ -90,6 +90,8 @@ function(po2quant_add_isa_sources target)
       COMMAND ${CMAKE_COMMAND} -D ISA=${isa} -D "INPUTS=$<JOIN:${inputs},|>" -D "OUTPUTS=${joined_outputs}"
               -D NM=${CMAKE_NM} -D OBJCOPY=${CMAKE_OBJCOPY} -P ${script})
     target_sources(${target} PRIVATE ${outputs})
+    list(JOIN outputs "," group)
+    set_property(TARGET ${target} APPEND PROPERTY po2quant_isa_objects ${group})
   endforeach()
 endfunction()
 

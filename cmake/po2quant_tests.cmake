@@ -32,3 +32,19 @@ function(po2quant_add_isa_tests)
     set_tests_properties(${arg_NAME}/${isa} PROPERTIES LABELS kernels SKIP_RETURN_CODE 77 TIMEOUT 3600)
   endforeach()
 endfunction()
+
+# po2quant_add_one_definition_test(<name> TARGETS <target> … [ISA_TARGET <target>])
+# No two of these define the same code: the objects of each target, and what po2quant_add_isa_sources linked into
+# ISA_TARGET for each instruction set.
+function(po2quant_add_one_definition_test name)
+  cmake_parse_arguments(arg "" "ISA_TARGET" "TARGETS" ${ARGN})
+  list(TRANSFORM arg_TARGETS REPLACE "(.+)" "$<JOIN:$<TARGET_OBJECTS:\\1>,$<COMMA>>" OUTPUT_VARIABLE groups)
+  if(arg_ISA_TARGET)
+    get_target_property(isa_groups ${arg_ISA_TARGET} po2quant_isa_objects)
+    list(APPEND groups ${isa_groups})
+  endif()
+  list(JOIN groups "|" groups)
+  add_test(NAME one_definition/${name} COMMAND ${CMAKE_COMMAND} -D "OBJECTS=${groups}" -D NM=${CMAKE_NM}
+                                               -P ${PROJECT_SOURCE_DIR}/tests/one_definition.cmake)
+  set_tests_properties(one_definition/${name} PROPERTIES LABELS kernels)
+endfunction()
