@@ -47,7 +47,8 @@ function(po2quant_add_isa_sources target)
   list(JOIN isas "," compiled)
   set_target_properties(${target} PROPERTIES po2quant_isas ${compiled})
   target_compile_definitions(${target} PRIVATE PO2QUANT_COMPILED_ISAS=${compiled})
-  target_link_libraries(${target} PRIVATE po2quant::po2quant)
+  # Not by target_link_libraries, which would have to know which of its two forms the target uses.
+  set_property(TARGET ${target} APPEND PROPERTY LINK_LIBRARIES po2quant::po2quant)
 
   set(folder ${CMAKE_CURRENT_BINARY_DIR}/${target}_isas)
   get_property(multi_config GLOBAL PROPERTY GENERATOR_IS_MULTI_CONFIG)

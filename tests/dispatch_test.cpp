@@ -95,8 +95,9 @@ TEST_CASE("dispatcher: names that cannot be are refused") {
     }
     check_refused([] { no_isas("never"); }, {"'never', which this CPU does not run", "allowed: none"});
     CHECK_THROWS_AS(no_isas(), std::runtime_error);
-    CHECK_THROWS_WITH(no_isas(), "po2quant::dispatcher: this CPU runs none of the instruction sets that the program was "
-                                 "compiled for: tomorrow, never");
+    CHECK_THROWS_WITH(no_isas(),
+                      "po2quant::dispatcher: this CPU runs none of the instruction sets that the program was "
+                      "compiled for: tomorrow, never");
 }
 
 }  // namespace po2quant::test

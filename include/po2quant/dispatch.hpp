@@ -84,8 +84,10 @@ private:
         if (found) return;
         if (!isa.empty())
             refuse(argument, detail::text("'", std::string(isa), "', for which this program was not compiled"));
-        throw std::runtime_error("po2quant::dispatcher: this CPU runs none of the instruction sets that the program was "
-                                 "compiled for: " + listed(compiled()));
+        throw std::runtime_error(
+            "po2quant::dispatcher: this CPU runs none of the instruction sets that the program was "
+            "compiled for: " +
+            listed(compiled()));
     }
 
     static std::string_view environment() {
