@@ -87,13 +87,6 @@ using default_arch = arch::sse2;
 using default_arch = arch::generic;
 #endif
 
-#if defined(PO2QUANT_ISA)
-static_assert(
-    std::is_same_v<default_arch, arch::PO2QUANT_ISA>,
-    "this source is compiled for the instruction set PO2QUANT_ISA, but flags of yours bring a better one: take "
-    "-march= and -m… out of CMAKE_CXX_FLAGS and of the target's options");
-#endif
-
 /// Whether the CPU that runs this can run kernels of an instruction set, asked for by name; false for unknown names.
 inline bool cpu_supports(const char* name) {
     const auto is = [name](const char* other) { return __builtin_strcmp(name, other) == 0; };
@@ -118,5 +111,12 @@ inline bool cpu_supports(const char* name) {
 #endif
     return false;
 }
+
+#if defined(PO2QUANT_ISA)
+static_assert(
+    std::is_same_v<default_arch, arch::PO2QUANT_ISA>,
+    "this source is compiled for the instruction set PO2QUANT_ISA, but flags of yours bring a better one: take "
+    "-march= and -m… out of CMAKE_CXX_FLAGS and of the target's options");
+#endif
 
 }  // namespace po2quant
