@@ -1,4 +1,4 @@
-// The table of one instruction set, PO2QUANT_ISA; see kernel_table.hpp. Nothing of the standard library runs in here.
+// The table of one instruction set; see kernel_table.hpp.
 #include "dot_products.hpp"
 #include "kernel_table.hpp"
 #include "shapes.hpp"
@@ -11,17 +11,10 @@
 #include <po2quant/kernels/requantize.hpp>
 #include <po2quant/training/streaming.hpp>
 
-#define PO2QUANT_JOIN_(a, b) a##b
-#define PO2QUANT_JOIN(a, b) PO2QUANT_JOIN_(a, b)
-
-namespace po2quant {
-
-extern const layer_kernels PO2QUANT_JOIN(PO2QUANT_ISA, _layers);
-
-namespace bench {
+namespace po2quant::bench {
 namespace {
 
-using isa = arch::PO2QUANT_ISA;
+using isa = default_arch;
 using po2quant::detail::stream_bytes;
 
 template <class Storage>
@@ -151,31 +144,33 @@ void read2_write1(const float* a, const float* b, float* out, std::size_t n) {
 
 }  // namespace
 
-extern const kernel_table PO2QUANT_JOIN(PO2QUANT_ISA, _kernels);
-constexpr kernel_table PO2QUANT_JOIN(PO2QUANT_ISA, _kernels) = {
-    isa::name,
-    &fake_quantize<float>,
-    &fake_quantize_backward<float>,
-    &fake_quantize<bfloat16>,
-    &fake_quantize<float16>,
-    &fake_quantize_backward<bfloat16>,
-    &fake_quantize_backward<float16>,
-    &fake_quantize_observe_mask,
-    &fake_quantize_channels_inner,
-    &fake_quantize_channels_outer,
-    &backward_mask,
-    &backward_tqt,
-    &histogram,
-    &minmax,
-    &quantize,
-    &dequantize,
-    &add,
-    &PO2QUANT_JOIN(PO2QUANT_ISA, _layers),
-    &dot_products<isa>,
-    &read,
-    &read_write,
-    &read2_write1,
-};
+template <class Arch>
+kernel_table compiled_kernels::operator()(Arch arch) const {
+    return {
+        Arch::name,
+        &fake_quantize<float>,
+        &fake_quantize_backward<float>,
+        &fake_quantize<bfloat16>,
+        &fake_quantize<float16>,
+        &fake_quantize_backward<bfloat16>,
+        &fake_quantize_backward<float16>,
+        &fake_quantize_observe_mask,
+        &fake_quantize_channels_inner,
+        &fake_quantize_channels_outer,
+        &backward_mask,
+        &backward_tqt,
+        &histogram,
+        &minmax,
+        &quantize,
+        &dequantize,
+        &add,
+        compiled_layer_kernels{}(arch),
+        &dot_products<Arch>,
+        &read,
+        &read_write,
+        &read2_write1,
+    };
+}
+template kernel_table compiled_kernels::operator()(isa) const;
 
-}  // namespace bench
-}  // namespace po2quant
+}  // namespace po2quant::bench

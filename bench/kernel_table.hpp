@@ -1,6 +1,5 @@
 #pragma once
-/// Kernels of one instruction set as function pointers, so that one program holds those of all: isa_kernels.cpp is
-/// compiled once for each and defines its table; nothing else of the benchmarks is compiled with its flags.
+/// Kernels of one instruction set as function pointers; isa_kernels.cpp is compiled once for each.
 #include <cstddef>
 #include <cstdint>
 
@@ -27,7 +26,7 @@ struct kernel_table {
     void (*quantize)(const float* in, std::int8_t* out, std::size_t n);
     void (*dequantize)(const std::int8_t* in, float* out, std::size_t n);
     void (*add)(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::size_t n);
-    const layer_kernels* layers;
+    const layer_kernels& layers;
 
     /// Roofs: int8 multiply-accumulates by the set's best dot product, in registers; reads; reads and writes in place;
     /// reads of two and writes of one.
@@ -35,6 +34,11 @@ struct kernel_table {
     void (*read)(const float* in, std::size_t n);
     void (*read_write)(float* in_place, std::size_t n);
     void (*read2_write1)(const float* a, const float* b, float* out, std::size_t n);
+};
+
+struct compiled_kernels {
+    template <class Arch>
+    kernel_table operator()(Arch) const;
 };
 
 }  // namespace po2quant::bench

@@ -247,7 +247,7 @@ void run_convolution(benchmark::State& state, const layer& l, const kernel_table
             return;
         }
         const depthwise_conv2d op(shape, weights, bias, layer_requantization(format), weight_layout::hwio,
-                                  table->layers->depthwise_conv2d);
+                                  table->layers.depthwise_conv2d);
         run_layer(state, shape.macs(), [&] { op.run(in, out); });
         return;
     }
@@ -262,7 +262,7 @@ void run_convolution(benchmark::State& state, const layer& l, const kernel_table
         });
         return;
     }
-    const conv2d op(shape, weights, bias, layer_requantization(format), weight_layout::hwio, table->layers->conv2d);
+    const conv2d op(shape, weights, bias, layer_requantization(format), weight_layout::hwio, table->layers.conv2d);
     run_layer(state, shape.macs(), [&] { op.run(in, out); });
 }
 
@@ -291,10 +291,10 @@ void run_integer_forward(benchmark::State& state, const layer& l, const kernel_t
     };
     if (l.outputs == 0)
         run(integer_forward_depthwise_conv2d({input, 1, window}, int8, weight_layout::hwio,
-                                             table->layers->depthwise_conv2d, table->layers->quantize));
+                                             table->layers.depthwise_conv2d, table->layers.quantize));
     else
-        run(integer_forward_conv2d({input, l.outputs, window}, int8, weight_layout::hwio, table->layers->conv2d,
-                                   table->layers->quantize));
+        run(integer_forward_conv2d({input, l.outputs, window}, int8, weight_layout::hwio, table->layers.conv2d,
+                                   table->layers.quantize));
 }
 
 /// A fused op beside its ops apart.
@@ -317,9 +317,9 @@ void run_block(benchmark::State& state, const separable_block& b, const kernel_t
     buffer<std::int8_t> between(static_cast<std::size_t>(first.output().elements()));
     buffer<std::int8_t> out(static_cast<std::size_t>(second.output().elements()));
     const depthwise_conv2d depthwise(first, first_weights, {}, layer_requantization(), weight_layout::hwio,
-                                     table->layers->depthwise_conv2d);
+                                     table->layers.depthwise_conv2d);
     const conv2d pointwise(second, second_weights, {}, layer_requantization(uint7), weight_layout::hwio,
-                           table->layers->conv2d);
+                           table->layers.conv2d);
     const separable_conv2d fused(depthwise, pointwise);
     run_fused(
         state, first.macs() + second.macs(), [&] { fused.run(in, out); },
@@ -339,14 +339,14 @@ void run_residual(benchmark::State& state, const layer& l, const kernel_table* t
     const auto weights = random_codes<std::int8_t>(shape.weights(), 2);
     const auto residual = random_codes<std::int8_t>(shape.output().elements(), 3);
     buffer<std::int8_t> out(residual.size());
-    const conv2d op(shape, weights, {}, layer_requantization(), weight_layout::hwio, table->layers->conv2d);
+    const conv2d op(shape, weights, {}, layer_requantization(), weight_layout::hwio, table->layers.conv2d);
     const add_quantization sum{.a_exponent = -4, .b_exponent = -5, .output_exponent = -4};
     const kernels::addition rule = po2quant::detail::plan_addition("residual", sum);
     run_fused(
         state, shape.macs(), [&] { op.run_add(in, residual, out, sum); },
         [&] {
             op.run(in, out);
-            table->layers->conv2d.add_residual(out.data(), residual.data(), 1, out.size(), 0, rule);
+            table->layers.conv2d.add_residual(out.data(), residual.data(), 1, out.size(), 0, rule);
         });
 }
 
@@ -356,9 +356,9 @@ void run_residual(benchmark::State& state, const layer& l, const kernel_table* t
 constexpr int samples = 15;
 
 void register_all() {
-    std::vector<const kernel_table*> tables = runnable_tables();
-    for (const kernel_table* table : all_tables)
-        if (!cpu_supports(table->name)) std::fprintf(stderr, "not measured: this CPU has no %s\n", table->name);
+    std::vector<const kernel_table*> tables;
+    for (const kernel_table& table : runnable_tables()) tables.push_back(&table);
+    for (const std::string& isa : other_isas()) std::fprintf(stderr, "not measured: this CPU has no %s\n", isa.c_str());
     tables.push_back(nullptr);
     const auto add = [](const std::string& name, auto run) {
         benchmark::RegisterBenchmark(name.c_str(), run)

@@ -1,13 +1,13 @@
-// The kernels of networks of integers for one instruction set, PO2QUANT_ISA, as <isa>_layers. Nothing of the standard
-// library runs in here, so nothing that the linker could take for other objects is compiled with these flags.
+// The kernels of networks of integers for the instruction set of this source's flags. Nothing of the standard library
+// runs in here, so nothing that the linker could take for other objects is compiled with these flags.
 #include <po2quant/inference/layer_kernels.hpp>
-
-#define PO2QUANT_JOIN_(a, b) a##b
-#define PO2QUANT_JOIN(a, b) PO2QUANT_JOIN_(a, b)
 
 namespace po2quant {
 
-extern const layer_kernels PO2QUANT_JOIN(PO2QUANT_ISA, _layers);
-constexpr layer_kernels PO2QUANT_JOIN(PO2QUANT_ISA, _layers) = layer_kernels_of<arch::PO2QUANT_ISA>;
+template <class Arch>
+const layer_kernels& compiled_layer_kernels::operator()(Arch) const {
+    return layer_kernels_of<Arch>;
+}
+template const layer_kernels& compiled_layer_kernels::operator()(default_arch) const;
 
 }  // namespace po2quant

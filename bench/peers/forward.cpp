@@ -168,11 +168,11 @@ result measure(const layer& l, int count, const options& o) {
     if (t.depthwise)
         return measure(l, count, t,
                        integer_forward_depthwise_conv2d({t.input, 1, t.window}, input_q.format, weight_layout::hwio,
-                                                        best().layers->depthwise_conv2d, best().layers->quantize),
+                                                        best().layers.depthwise_conv2d, best().layers.quantize),
                        o);
     return measure(l, count, t,
                    integer_forward_conv2d({t.input, t.outputs, t.window}, input_q.format, weight_layout::hwio,
-                                          best().layers->conv2d, best().layers->quantize),
+                                          best().layers.conv2d, best().layers.quantize),
                    o);
 }
 

@@ -55,13 +55,13 @@ peer our_peer(const char* name, integer_format input) {
                     const depthwise_conv2d_shape s{.input = l.input, .window = l.window};
                     return run_of(std::make_shared<depthwise_conv2d>(
                                       s, std::span(l.weights, static_cast<std::size_t>(s.weights())), bias,
-                                      our_requantization(input), weight_layout::hwio, best().layers->depthwise_conv2d),
+                                      our_requantization(input), weight_layout::hwio, best().layers.depthwise_conv2d),
                                   l);
                 }
                 const conv2d_shape s{.input = l.input, .outputs = l.outputs, .window = l.window};
                 return run_of(
                     std::make_shared<conv2d>(s, std::span(l.weights, static_cast<std::size_t>(s.weights())), bias,
-                                             our_requantization(input), weight_layout::hwio, best().layers->conv2d),
+                                             our_requantization(input), weight_layout::hwio, best().layers.conv2d),
                     l);
             }};
 }

@@ -17,7 +17,7 @@ struct arguments {
     std::optional<std::filesystem::path> cifar10 = {};
     std::optional<std::filesystem::path> task = {};
     std::optional<std::filesystem::path> json = {};
-    std::string isa = {};  ///< empty: the best
+    std::string isa = {};  ///< empty: what PO2QUANT_ISA names, or the best
     int threads = 1;
     int input_bits = 0;  ///< 0: the model's
     std::optional<int> input_exponent = {};

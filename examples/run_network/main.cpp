@@ -7,7 +7,7 @@
 
 #include "arguments.hpp"
 #include "golden.hpp"
-#include "isa_table.hpp"
+#include "isa_kernels.hpp"
 #include "npy.hpp"
 #include "report.hpp"
 #include "task.hpp"
@@ -17,20 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using json = nlohmann::json;
-
-const isa_table& chosen_isa(const std::string& name) {
-    const isa_table* best = nullptr;
-    std::string runnable;
-    for (const isa_table* table : isa_tables()) {
-        const bool runs = po2quant::cpu_supports(table->layers.arch);
-        if (name == table->layers.arch && !runs) throw std::invalid_argument("--isa: this CPU has no " + name);
-        if (!runs) continue;
-        runnable += (runnable.empty() ? "" : ", ") + std::string(table->layers.arch);
-        if (name.empty() || name == table->layers.arch) best = table;
-    }
-    if (best == nullptr) throw std::invalid_argument("--isa: '" + name + "'; this program and CPU have: " + runnable);
-    return *best;
-}
 
 const char* name_of(pool_form form) {
     return form == pool_form::exact ? "exact" : form == pool_form::int16 ? "int16" : "int8";
@@ -44,7 +30,7 @@ void fill_with_noise(std::span<std::byte> bytes) {
 
 class program {
 public:
-    explicit program(const arguments& a) : a_(a), isa_(chosen_isa(a.isa)), model_(read_model(a.folder)) {
+    explicit program(const arguments& a) : a_(a), isa_(kernels_of(a.isa)), model_(read_model(a.folder)) {
         const int bits = a.input_bits == 0 ? model_.input_bits : a.input_bits;
         if (a.golden) goldens_.emplace(model_, bits);
         if (a.input_exponent) model_.input_exponent = *a.input_exponent;
@@ -197,7 +183,7 @@ private:
     }
 
     const arguments& a_;
-    const isa_table& isa_;
+    const isa_kernels isa_;
     model model_;
     std::optional<goldens> goldens_;
     std::optional<network> net_;

@@ -13,7 +13,7 @@ using json = nlohmann::json;
 using po2quant::bench::quantile;
 using po2quant::bench::seconds;
 
-timings measure(const network& net, const isa_table& isa, const executor& e, double duration) {
+timings measure(const network& net, const isa_kernels& isa, const executor& e, double duration) {
     constexpr std::int64_t repetitions = 2000;
     std::vector<double> whole;
     std::vector<double> peak;

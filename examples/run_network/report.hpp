@@ -6,7 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "golden.hpp"
-#include "isa_table.hpp"
+#include "isa_kernels.hpp"
 #include "network.hpp"
 
 namespace run_network {
@@ -21,7 +21,7 @@ struct timings {
 };
 
 /// Runs it for about `seconds`, at least 5 times; the input is what it is.
-timings measure(const network& net, const isa_table& isa, const executor& e, double seconds);
+timings measure(const network& net, const isa_kernels& isa, const executor& e, double seconds);
 
 /// One line per op and one for all; comparisons may be empty.
 std::string layer_table(const network& net, const timings& times, const std::vector<comparison>& goldens);

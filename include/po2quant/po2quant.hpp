@@ -1,6 +1,7 @@
 #pragma once
 /// Everything that users call. Each header can be included alone as well.
 #include <po2quant/config.hpp>
+#include <po2quant/dispatch.hpp>
 #include <po2quant/inference/add.hpp>
 #include <po2quant/inference/average_pool.hpp>
 #include <po2quant/inference/certificate.hpp>

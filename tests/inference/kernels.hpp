@@ -1,20 +1,17 @@
 #pragma once
-/// The kernels of this executable's instruction set, PO2QUANT_ISA, compiled once for all of its tests.
+/// Kernels compiled once for all tests of this executable: for its flags' instruction set, or for PO2QUANT_LAYERS.
 #include <po2quant/inference/depthwise_conv2d.hpp>
 #include <po2quant/inference/fully_connected.hpp>
 #include <po2quant/inference/integer_forward.hpp>
 #include <po2quant/inference/layer_kernels.hpp>
 
-#define PO2QUANT_JOIN_(a, b) a##b
-#define PO2QUANT_JOIN(a, b) PO2QUANT_JOIN_(a, b)
+namespace po2quant::test {
 
-namespace po2quant {
-
-extern const layer_kernels PO2QUANT_JOIN(PO2QUANT_ISA, _layers);
-
-namespace test {
-
-inline const layer_kernels& layers = PO2QUANT_JOIN(PO2QUANT_ISA, _layers);
+#if defined(PO2QUANT_LAYERS)
+inline const layer_kernels& layers = compiled_layer_kernels{}(arch::PO2QUANT_LAYERS{});
+#else
+inline const layer_kernels& layers = compiled_layer_kernels{}(default_arch{});
+#endif
 
 inline conv2d make_layer(const conv2d_shape& s, std::span<const std::int8_t> weights, const bias_codes& bias,
                          const requantization& q, weight_layout layout = weight_layout::hwio) {
@@ -26,5 +23,4 @@ inline depthwise_conv2d make_layer(const depthwise_conv2d_shape& s, std::span<co
     return depthwise_conv2d(s, weights, bias, q, layout, layers.depthwise_conv2d);
 }
 
-}  // namespace test
-}  // namespace po2quant
+}  // namespace po2quant::test

@@ -15,7 +15,7 @@
 #include <po2quant/reference/requantize.hpp>
 
 #include "golden.hpp"
-#include "isa_table.hpp"
+#include "isa_kernels.hpp"
 #include "network.hpp"
 #include "npy.hpp"
 #include "sha256.hpp"
@@ -462,10 +462,9 @@ TEST_CASE("random networks equal the reference, op by op") {
         const random_network written(folder.path, random, form, round % 4 == 3);
         written.write_goldens();
         const run_network::model m = run_network::read_model(folder.path);
-        for (const run_network::isa_table* isa : run_network::isa_tables()) {
-            if (!cpu_supports(isa->layers.arch)) continue;
-            INFO("round " << round << ", " << isa->layers.arch);
-            run_network::network net(m, isa->layers, form);
+        for (const run_network::isa_kernels& isa : run_network::runnable_kernels()) {
+            INFO("round " << round << ", " << isa.layers.arch);
+            run_network::network net(m, isa.layers, form);
             set_input(net, written.results.at("image"));
             const run_network::goldens goldens(m, m.input_bits);
             run_network::comparison compared;
@@ -500,7 +499,7 @@ TEST_CASE("goldens that differ are counted") {
     array.values.back() = static_cast<std::int8_t>(array.values.back() ^ 2);
     run_network::write_npy<std::int8_t>(golden, array.shape, array.values);
     const run_network::model m = run_network::read_model(folder.path);
-    run_network::network net(m, run_network::isa_tables().front()->layers);
+    run_network::network net(m, run_network::kernels_of("").layers);
     set_input(net, written.results.at("image"));
     const run_network::goldens goldens(m, 8);
     net.run(run_network::executor{1}, [&](std::size_t i) {
@@ -578,7 +577,7 @@ public:
         std::string message;
         try {
             const run_network::model m = run_network::read_model(folder_.path);
-            run_network::network net(m, run_network::isa_tables().front()->layers);
+            run_network::network net(m, run_network::kernels_of("").layers);
         } catch (const run_network::bad_model& error) {
             message = error.what();
         }

@@ -1,6 +1,6 @@
 #pragma once
-/// All kernels of a network of integers, of one instruction set, as one object: a program that compiles a source with
-/// `layer_kernels_of<arch::avx2>` in it for AVX2, and so on, holds those of all and takes the best at run time.
+/// All kernels of a network of integers, of one instruction set, as one object. A program that holds those of several
+/// chooses at run time: see dispatch.hpp.
 #include <po2quant/kernels/conv2d.hpp>
 #include <po2quant/kernels/depthwise_conv2d.hpp>
 #include <po2quant/kernels/pool_table.hpp>
@@ -26,5 +26,12 @@ inline constexpr layer_kernels layer_kernels_of = {Arch::name,
                                                    kernels::pool_table_of<Arch>,
                                                    kernels::rescale_table_of<Arch>,
                                                    kernels::quantize_table_of<Arch>};
+
+/// Those of one instruction set where CMake's po2quant_add_isa_sources(… LAYER_KERNELS) compiled them:
+///   const po2quant::layer_kernels& kernels = run(po2quant::compiled_layer_kernels{});  // run: a po2quant::dispatcher
+struct compiled_layer_kernels {
+    template <class Arch>
+    const layer_kernels& operator()(Arch) const;
+};
 
 }  // namespace po2quant

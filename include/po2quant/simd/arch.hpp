@@ -155,4 +155,11 @@ inline bool cpu_supports(const char* name) {
     return false;
 }
 
+#if defined(PO2QUANT_ISA)
+static_assert(
+    std::is_same_v<default_arch, arch::PO2QUANT_ISA>,
+    "this source is compiled for the instruction set PO2QUANT_ISA, but flags of yours bring a better one: take "
+    "-march= and -m options out of CMAKE_CXX_FLAGS and of the target");
+#endif
+
 }  // namespace po2quant

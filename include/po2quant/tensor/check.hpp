@@ -28,17 +28,21 @@ std::string text(const Parts&... parts) {
     return all;
 }
 
-/// Throws std::invalid_argument: "po2quant::conv2d: stride.height is 0, allowed: 1..4096". Without exceptions
-/// (-fno-exceptions) it prints that to stderr and aborts.
-[[noreturn]] inline void fail(const char* function, const std::string& argument, const std::string& given,
-                              const std::string& allowed) {
-    const std::string message = text("po2quant::", function, ": ", argument, " is ", given, ", allowed: ", allowed);
+/// Throws Error; without exceptions (-fno-exceptions) it prints the message to stderr and aborts.
+template <class Error>
+[[noreturn]] void raise(const std::string& message) {
 #if defined(__cpp_exceptions)
-    throw std::invalid_argument(message);
+    throw Error(message);
 #else
     std::fprintf(stderr, "%s\n", message.c_str());
     std::abort();
 #endif
+}
+
+/// Raises std::invalid_argument: "po2quant::conv2d: stride.height is 0, allowed: 1..4096".
+[[noreturn]] inline void fail(const char* function, const std::string& argument, const std::string& given,
+                              const std::string& allowed) {
+    raise<std::invalid_argument>(text("po2quant::", function, ": ", argument, " is ", given, ", allowed: ", allowed));
 }
 
 template <std::integral T>

@@ -1,0 +1,65 @@
+# Installs the library, builds examples/dispatch as a project of its own, and tests/dispatch with the library as a
+# subdirectory, both by CXX with FLAGS; checks that no two of their objects have code under one name, and runs them.
+cmake_minimum_required(VERSION 3.22)
+include(${CMAKE_CURRENT_LIST_DIR}/common.cmake)
+execute_process(COMMAND ${CXX} --version RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
+if(NOT result EQUAL 0)
+  message("SKIP: there is no ${CXX}")
+  return()
+endif()
+
+file(REMOVE_RECURSE ${WORK_DIR})
+run(${CMAKE_COMMAND} --install ${BUILD_DIR} --prefix ${WORK_DIR}/installed)
+set(arguments -G ${GENERATOR} -D CMAKE_CXX_COMPILER=${CXX} -D CMAKE_CXX_FLAGS=${FLAGS}
+              -D PO2QUANT_XSIMD_INCLUDE_DIR=${XSIMD} -D PO2QUANT_FETCH_DEPENDENCIES=OFF)
+run(${CMAKE_COMMAND} -S ${SOURCE_DIR}/examples/dispatch -B ${WORK_DIR}/example ${arguments}
+    -D CMAKE_PREFIX_PATH=${WORK_DIR}/installed)
+run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR} -B ${WORK_DIR}/symbols ${arguments}
+    -D PO2QUANT_SOURCE_DIR=${SOURCE_DIR})
+foreach(project example symbols)
+  run(${CMAKE_COMMAND} --build ${WORK_DIR}/${project} --parallel 2)
+endforeach()
+
+# groups_of(<variable> <pattern> …): the files of each pattern, joined by commas; the patterns, by |.
+function(groups_of variable)
+  set(groups "")
+  foreach(pattern IN LISTS ARGN)
+    file(GLOB_RECURSE objects ${pattern})
+    if(NOT objects)
+      message(FATAL_ERROR "no objects ${pattern}")
+    endif()
+    list(JOIN objects "," objects)
+    list(APPEND groups ${objects})
+  endforeach()
+  list(JOIN groups "|" groups)
+  set(${variable} ${groups} PARENT_SCOPE)
+endfunction()
+set(linked ${WORK_DIR}/example/CMakeFiles/dispatch.dir/*.o)
+set(raw ${linked})
+foreach(isa IN LISTS ISAS)
+  list(APPEND linked ${WORK_DIR}/example/dispatch_isas/${isa}/*.o)
+  list(APPEND raw ${WORK_DIR}/example/CMakeFiles/dispatch_${isa}.dir/*.o)
+endforeach()
+groups_of(linked_objects ${linked})
+run(${CMAKE_COMMAND} -D OBJECTS=${linked_objects} -D NM=${NM} -P ${CMAKE_CURRENT_LIST_DIR}/../one_definition.cmake)
+# As the compiler left them they do: there is something to find.
+groups_of(raw_objects ${raw})
+execute_process(COMMAND ${CMAKE_COMMAND} -D OBJECTS=${raw_objects} -D NM=${NM}
+                        -P ${CMAKE_CURRENT_LIST_DIR}/../one_definition.cmake
+                RESULT_VARIABLE result OUTPUT_QUIET ERROR_VARIABLE error)
+if(result EQUAL 0 OR NOT error MATCHES "is defined for several instruction sets")
+  message(FATAL_ERROR "objects as they were compiled: nothing found\n${error}")
+endif()
+
+foreach(library kernels shared_kernels)
+  run(${WORK_DIR}/symbols/with_${library})
+endforeach()
+set(runnable "")
+foreach(isa IN LISTS ISAS)
+  execute_process(COMMAND ${RUN_IF_SUPPORTED} ${isa} ${CMAKE_COMMAND} -E true RESULT_VARIABLE result OUTPUT_QUIET)
+  if(result EQUAL 0)
+    list(APPEND runnable ${isa})
+  endif()
+endforeach()
+check_example("" "${runnable}" sums)
+file(WRITE ${WORK_DIR}/sums "${sums}")
