@@ -117,7 +117,8 @@ using default_arch = arch::neon64;
 using default_arch = arch::generic;
 #endif
 
-/// Whether the CPU that runs this can run kernels of an instruction set, asked for by name; false for unknown names.
+/// Whether the CPU that runs this can run kernels of an instruction set, asked for by name; false for unknown names,
+/// and for what AArch64 has beside neon64 where the system is not Linux.
 inline bool cpu_supports(const char* name) {
     const auto is = [name](const char* other) { return __builtin_strcmp(name, other) == 0; };
     if (is("generic")) return true;
@@ -143,12 +144,9 @@ inline bool cpu_supports(const char* name) {
 #if defined(__linux__)
     const bool dotprod = (getauxval(AT_HWCAP) >> 20 & 1) != 0;           // HWCAP_ASIMDDP
     const bool i8mm = dotprod && (getauxval(AT_HWCAP2) >> 13 & 1) != 0;  // HWCAP2_I8MM
-#else
-    const bool dotprod = is_at_least<arch::neon_dotprod, default_arch>;  // what the flags promise
-    const bool i8mm = is_at_least<arch::neon_i8mm, default_arch>;
-#endif
     if (is("neon_dotprod")) return dotprod;
     if (is("neon_i8mm")) return i8mm;
+#endif
 #endif
     return false;
 }
