@@ -20,13 +20,16 @@ namespace po2quant {
 namespace arch {
 
 /// Whatever the compiler's baseline is, in portable C++ for integers; floats as xsimd has them: SSE2 on x86-64, NEON on
-/// AArch64.
+/// AArch64; where it has none, xsimd 14 and newer emulate them if XSIMD_WITH_EMULATED is defined as 1.
 struct generic {
     static constexpr const char* name = "generic";
 #if defined(__x86_64__) || defined(__i386__)
     using xsimd_arch = xsimd::sse2;
 #elif defined(__aarch64__)
     using xsimd_arch = xsimd::neon64;
+#elif defined(XSIMD_WITH_EMULATED) && XSIMD_WITH_EMULATED
+    using xsimd_arch = std::conditional_t<std::is_same_v<xsimd::default_arch, xsimd::unavailable>, xsimd::emulated<128>,
+                                          xsimd::default_arch>;
 #else
     using xsimd_arch = xsimd::default_arch;
 #endif
