@@ -72,50 +72,6 @@ constexpr int conv2d_tile_pixels(int vectors) {
 
 /// Short: runs have less codes than a step takes.
 template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
-PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r,
-                                  const typename Dot::input* const (&pixel)[Pixels], void* const (&out)[Pixels],
-                                  const tile_store<Arch, Vectors>& store) {
-    using ops = simd::integer<Arch>;
-    constexpr int step = ops::lanes * Dot::codes;  // weights of a register of outputs
-    constexpr int pairs = (Pixels + 1) / 2;
-    typename Dot::pair_sums sums[pairs][Vectors];
-    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
-        const auto bias = Dot::begin(ops::load(r.bias + v * ops::lanes));
-        simd::unroll<pairs>([&](auto p) PO2Q_INLINE_LAMBDA { sums[p][v] = bias; });
-    });
-    const std::int64_t steps = (r.run + Dot::codes - 1) / Dot::codes;
-    for (std::int64_t t = 0; t < r.tap_count; ++t) {
-        const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
-        std::int64_t at = r.taps[t].input;
-        const std::int64_t last = at + r.run - Dot::codes;
-        for (std::int64_t left = steps; left > 0; --left, at += Dot::codes, w += Vectors * step) {
-            if (at > last) at = last;
-            decltype(Dot::load_pair(pixel[0], pixel[0])) x[pairs];
-            simd::unroll<pairs>([&](auto p) PO2Q_INLINE_LAMBDA {
-                const auto* first = pixel[2 * p];
-                const auto* second = pixel[2 * p + 1 < Pixels ? 2 * p + 1 : 2 * p];
-                if constexpr (Short)
-                    x[p] = Dot::load_pair_first(first + r.taps[t].input, second + r.taps[t].input,
-                                                static_cast<int>(r.run));
-                else x[p] = Dot::load_pair(first + at, second + at);
-            });
-            simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
-                const auto weights = Dot::load(w + v * step);
-                simd::unroll<pairs>([&](auto p)
-                                        PO2Q_INLINE_LAMBDA { sums[p][v] = Dot::dot(sums[p][v], x[p], weights); });
-            });
-        }
-    }
-    typename ops::reg acc[Pixels][Vectors];
-    simd::unroll<Pixels * Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
-        constexpr int p = i / Vectors;
-        const auto& pair = sums[p / 2][i % Vectors];
-        acc[p][i % Vectors] = p % 2 == 0 ? pair.first() : pair.second();
-    });
-    store(out, acc, r.requantize, r.outputs);
-}
-
-template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
 PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
                              const typename Dot::input* const (&pixel)[Pixels], void* const (&out)[Pixels],
                              const tile_store<Arch, Vectors>& store) {
@@ -173,6 +129,51 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
             }
         }
     }
+    store(out, acc, r.requantize, r.outputs);
+}
+
+/// The same by pairs of pixels.
+template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
+PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r,
+                                  const typename Dot::input* const (&pixel)[Pixels], void* const (&out)[Pixels],
+                                  const tile_store<Arch, Vectors>& store) {
+    using ops = simd::integer<Arch>;
+    constexpr int step = ops::lanes * Dot::codes;  // weights of a register of outputs
+    constexpr int pairs = (Pixels + 1) / 2;
+    typename Dot::pair_sums sums[pairs][Vectors];
+    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+        const auto bias = Dot::begin(ops::load(r.bias + v * ops::lanes));
+        simd::unroll<pairs>([&](auto p) PO2Q_INLINE_LAMBDA { sums[p][v] = bias; });
+    });
+    const std::int64_t steps = (r.run + Dot::codes - 1) / Dot::codes;
+    for (std::int64_t t = 0; t < r.tap_count; ++t) {
+        const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
+        std::int64_t at = r.taps[t].input;
+        const std::int64_t last = at + r.run - Dot::codes;
+        for (std::int64_t left = steps; left > 0; --left, at += Dot::codes, w += Vectors * step) {
+            if (at > last) at = last;
+            decltype(Dot::load_pair(pixel[0], pixel[0])) x[pairs];
+            simd::unroll<pairs>([&](auto p) PO2Q_INLINE_LAMBDA {
+                const auto* first = pixel[2 * p];
+                const auto* second = pixel[2 * p + 1 < Pixels ? 2 * p + 1 : 2 * p];
+                if constexpr (Short)
+                    x[p] = Dot::load_pair_first(first + r.taps[t].input, second + r.taps[t].input,
+                                                static_cast<int>(r.run));
+                else x[p] = Dot::load_pair(first + at, second + at);
+            });
+            simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+                const auto weights = Dot::load(w + v * step);
+                simd::unroll<pairs>([&](auto p)
+                                        PO2Q_INLINE_LAMBDA { sums[p][v] = Dot::dot(sums[p][v], x[p], weights); });
+            });
+        }
+    }
+    typename ops::reg acc[Pixels][Vectors];
+    simd::unroll<Pixels * Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
+        constexpr int p = i / Vectors;
+        const auto& pair = sums[p / 2][i % Vectors];
+        acc[p][i % Vectors] = p % 2 == 0 ? pair.first() : pair.second();
+    });
     store(out, acc, r.requantize, r.outputs);
 }
 

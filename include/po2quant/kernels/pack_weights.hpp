@@ -58,7 +58,8 @@ template <class Arch>
 PO2Q_INLINE void pack_step(const std::int8_t* const (&row)[8], const packed_step& s, std::int32_t* to) {
     using ops = simd::integer<Arch>;
     if constexpr (requires { ops::interleave_block({row[0], row[1], row[2], row[3]}, to); }) {
-        if (s.weight_bytes == 1 && s.codes == 4 && s.vectors * s.lanes == 64 && s.vectors == 4 && s.outputs == 64) {
+        if (s.weight_bytes == 1 && s.codes == 4 && !s.halves_apart && s.vectors * s.lanes == 64 && s.vectors == 4 &&
+            s.outputs == 64) {
             ops::interleave_block({row[0], row[1], row[2], row[3]}, to);
             return;
         }

@@ -20,7 +20,7 @@ namespace po2quant {
 namespace arch {
 
 /// Whatever the compiler's baseline is, in portable C++ for integers; floats as xsimd has them: SSE2 on x86-64, NEON on
-/// AArch64.
+/// AArch64; where it has none, xsimd 14 and newer emulate them if XSIMD_WITH_EMULATED is defined as 1.
 struct generic {
     static constexpr const char* name = "generic";
 #if defined(__x86_64__) || defined(__i386__)
@@ -28,7 +28,8 @@ struct generic {
 #elif defined(__aarch64__)
     using xsimd_arch = xsimd::neon64;
 #elif XSIMD_WITH_EMULATED
-    using xsimd_arch = xsimd::emulated<128>;
+    using xsimd_arch = std::conditional_t<std::is_same_v<xsimd::default_arch, xsimd::unavailable>, xsimd::emulated<128>,
+                                          xsimd::default_arch>;
 #else
     using xsimd_arch = xsimd::default_arch;
 #endif
@@ -119,7 +120,8 @@ using default_arch = arch::neon64;
 using default_arch = arch::generic;
 #endif
 
-/// Whether the CPU that runs this can run kernels of an instruction set, asked for by name; false for unknown names.
+/// Whether the CPU that runs this can run kernels of an instruction set, asked for by name; false for unknown names,
+/// and for what AArch64 has beside neon64 where the system is not Linux.
 inline bool cpu_supports(const char* name) {
     const auto is = [name](const char* other) { return __builtin_strcmp(name, other) == 0; };
     if (is("generic")) return true;
@@ -145,12 +147,9 @@ inline bool cpu_supports(const char* name) {
 #if defined(__linux__)
     const bool dotprod = (getauxval(AT_HWCAP) >> 20 & 1) != 0;           // HWCAP_ASIMDDP
     const bool i8mm = dotprod && (getauxval(AT_HWCAP2) >> 13 & 1) != 0;  // HWCAP2_I8MM
-#else
-    const bool dotprod = is_at_least<arch::neon_dotprod, default_arch>;  // what the flags promise
-    const bool i8mm = is_at_least<arch::neon_i8mm, default_arch>;
-#endif
     if (is("neon_dotprod")) return dotprod;
     if (is("neon_i8mm")) return i8mm;
+#endif
 #endif
     return false;
 }

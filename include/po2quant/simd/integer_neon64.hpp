@@ -88,8 +88,8 @@ struct integer<arch::neon64> {
             int8x16_t first;
             int8x16_t second;
         };
-        static PO2Q_INLINE step duplicate(int8x8_t codes) {
-            const int16x4_t twos = vreinterpret_s16_s8(codes);
+        static PO2Q_INLINE step duplicate(int8x8_t quad) {
+            const int16x4_t twos = vreinterpret_s16_s8(quad);
             return {vreinterpretq_s8_s16(vdupq_lane_s16(twos, 0)), vreinterpretq_s8_s16(vdupq_lane_s16(twos, 1))};
         }
         static PO2Q_INLINE step broadcast(const input* p) { return duplicate(load_dword(p)); }
@@ -157,13 +157,14 @@ struct integer<arch::neon64> {
     static PO2Q_INLINE bytes max_bytes(bytes a, bytes b) { return vmaxq_s8(a, b); }
 
     static PO2Q_INLINE void interleave_rows(const std::int8_t* const (&row)[4], std::int32_t* to) {
-        vst4q_s8(reinterpret_cast<std::int8_t*>(to),
-                 {{load_bytes(row[0]), load_bytes(row[1]), load_bytes(row[2]), load_bytes(row[3])}});
+        const int8x16x4_t rows = {{load_bytes(row[0]), load_bytes(row[1]), load_bytes(row[2]), load_bytes(row[3])}};
+        vst4q_s8(reinterpret_cast<std::int8_t*>(to), rows);
     }
     static PO2Q_INLINE void interleave_rows(const std::int8_t* const (&row)[2], std::int32_t* to) {
-        auto* words_to = reinterpret_cast<std::int16_t*>(to);
-        vst2q_s16(words_to, {{widen(row[0]), widen(row[1])}});
-        vst2q_s16(words_to + 16, {{widen(row[0] + 8), widen(row[1] + 8)}});
+        const int16x8x2_t low = {{widen(row[0]), widen(row[1])}};
+        const int16x8x2_t high = {{widen(row[0] + 8), widen(row[1] + 8)}};
+        vst2q_s16(reinterpret_cast<std::int16_t*>(to), low);
+        vst2q_s16(reinterpret_cast<std::int16_t*>(to + 8), high);
     }
 
     static constexpr int channel_of(int vectors, int vector, int lane) {
