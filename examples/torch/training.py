@@ -76,7 +76,7 @@ class Training:
 
     def last_loss(self):
         """The mean of the last tenth of the steps."""
-        last = self.losses[math.ceil(0.9 * self.steps) :]
+        last = self.losses[int(0.9 * self.steps) :]
         return math.fsum(last) / len(last)
 
     def state_dict(self):
