@@ -1,7 +1,7 @@
 """Boxes of an SSD: anchors, codes against them, the loss, what remains of a network's output, and how good that is.
 
-A box is top, left, bottom, right in shares of the picture; an anchor is its middle's y and x, height and width. Anchors,
-codes and suppression are those of run_network's task `boxes`.
+A box is top, left, bottom, right in shares of the picture; an anchor is its middle's y and x, height and width.
+Anchors, codes and suppression are those of run_network's task `boxes`.
 """
 import dataclasses
 
@@ -28,17 +28,15 @@ class Rule:
     def anchors(self):
         """[anchors][4] in float64, in the order of a network's outputs: by layer, row, column, kind."""
         steps = max(1, len(self.grids) - 1)
-        scales = [self.min_scale + (self.max_scale - self.min_scale) * i / steps for i in range(len(self.grids))] + [1.0]
-        every = []
-        for grid, scale, following in zip(self.grids, scales, scales[1:]):
+        scales = [self.min_scale + (self.max_scale - self.min_scale) * i / steps for i in range(len(self.grids))]
+        layers = []
+        for grid, scale, following in zip(self.grids, scales, [*scales[1:], 1.0]):
             sizes = [(scale / ratio**0.5, scale * ratio**0.5) for ratio in self.aspect_ratios]
             sizes.append(((scale * following) ** 0.5,) * 2)
             middles = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
-            y, x = torch.meshgrid(middles, middles, indexing="ij")
-            for height, width in sizes:
-                every.append(torch.stack([y, x, torch.full_like(y, height), torch.full_like(y, width)], 2))
-        kinds = self.anchors_per_cell
-        layers = [torch.stack(every[i : i + kinds], 2).reshape(-1, 4) for i in range(0, len(every), kinds)]
+            cells = torch.cartesian_prod(middles, middles)
+            layers.append(torch.cat([cells.repeat_interleave(len(sizes), 0),
+                                     torch.tensor(sizes, dtype=torch.float64).repeat(len(cells), 1)], 1))
         return torch.cat(layers)
 
     @property
@@ -73,8 +71,8 @@ def decode(codes, anchors, coder):
 
 
 def match(labels, anchors):
-    """For every picture and anchor its label, 0 where it answers for none, and its box. `labels` are [pictures][most][5]:
-    label, box; label 0 where there is none. A box also has the anchor that fits it best."""
+    """For every picture and anchor its label, 0 where it answers for none, and its box. `labels` are
+    [pictures][most][5]: label, box; label 0 where there is none. A box also has the anchor that fits it best."""
     there = labels[:, :, 0] > 0
     iou = overlaps(corners_of(anchors).to(labels.dtype), labels[:, :, 1:]) * there[:, None, :]
     best, chosen = iou.max(2)
@@ -89,7 +87,7 @@ def match(labels, anchors):
 
 
 def loss(outputs, labels, anchors, coder):
-    """The focal loss of scores, the background's among them, and the smooth L1 loss of codes, by boxes that were matched."""
+    """The focal loss of scores, the background's among them, and the smooth L1 loss of codes, by matched anchors."""
     codes, scores = outputs
     wanted, box = match(labels, anchors)
     targets = F.one_hot(wanted, scores.shape[2]).to(scores.dtype)
@@ -97,13 +95,14 @@ def loss(outputs, labels, anchors, coder):
     weights = torch.where(targets > 0, POSITIVE, 1 - POSITIVE)
     of_scores = (weights * torch.sigmoid(-right) ** FOCUS * F.softplus(-right)).sum()
     positive = wanted > 0
-    of_codes = F.smooth_l1_loss(codes[positive], encode(box, anchors.to(codes.dtype), coder)[positive], reduction="sum")
+    wanted_codes = encode(box, anchors.to(codes.dtype), coder)
+    of_codes = F.smooth_l1_loss(codes[positive], wanted_codes[positive], reduction="sum")
     return (of_scores + of_codes) / positive.sum().clamp_min(1)
 
 
 def detections(codes, scores, anchors, rule, threshold):
-    """Of one picture's codes and probabilities, the best first, at most MOST: labels, scores, boxes. Of two boxes of a label
-    that overlap more than the rule's iou_threshold the worse goes."""
+    """Of one picture's codes and probabilities, the best first, at most MOST: labels, scores, boxes. Of two boxes of a
+    label that overlap more than the rule's iou_threshold the worse goes."""
     at, label = (scores[:, 1:] >= threshold).nonzero(as_tuple=True)
     score, order = scores[at, label + 1].double().sort(descending=True, stable=True)
     at, label = at[order], label[order] + 1
@@ -125,8 +124,8 @@ def average_precision(scores, hits, wanted):
 
 
 def mean_average_precision(found, truths, labels, thresholds):
-    """By threshold of intersection over union, the mean over the labels that there are. `found` has (labels, scores, boxes)
-    by picture, the best first; `truths` are [pictures][most][5] as in match(). A box of the truth is found once."""
+    """By threshold of intersection over union, the mean over the labels that there are. `found` has (labels, scores,
+    boxes) by picture, the best first; `truths` are [pictures][most][5] as in match(). A true box is found once."""
     means = {threshold: [] for threshold in thresholds}
     for label in range(1, labels):
         wanted, scores, matrices = 0, [np.zeros(0)], []

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """The whole of workflow.py in miniature; exits with 1 if something is wrong.
 
-    python examples/torch/check_workflow.py drawn       trains, is killed again and again, freezes, compares with integers
-    python examples/torch/check_workflow.py folders     the same from folders of pictures, and what is wrong with some
+    python examples/torch/check_workflow.py drawn      trains, is killed and goes on, freezes, compares with integers
+    python examples/torch/check_workflow.py folders    the same from folders of pictures, and what is wrong with some
 
-Numbers are what they are after a few steps: what is checked is that they are the same, and that pictures, labels and errors
-are those meant. $PO2QUANT_RUN_NETWORK names the program that executes integers.
+A few steps teach little: what is checked is that numbers are the same where they must be, and that pictures, labels and
+errors are those meant. $PO2QUANT_RUN_NETWORK names the program that executes integers.
 """
+import contextlib
 import csv
+import io
 import json
 import os
 import pathlib
@@ -46,16 +48,17 @@ def started(*arguments):
 
 
 def step(*arguments, fails=None):
-    """The output of a step, which succeeds, or fails with an error that has the text."""
-    process = started(*arguments)
-    output, _ = process.communicate()
-    command = " ".join(map(str, arguments))
+    """A step, which succeeds, or fails with an error that has the text."""
+    command, code = " ".join(map(str, arguments)), None
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            code = workflow.main(list(map(str, arguments)))
+        except SystemExit as caught:
+            code = str(caught)
     if fails is None:
-        expect(process.returncode == 0, f"{command}: exit code {process.returncode}: {output}")
+        expect(not code, f"{command}: {code}")
     else:
-        expect(process.returncode != 0 and fails in output and "Traceback" not in output, f"{command}: {fails!r} is not in "
-                                                                                           f"{output!r}")
-    return output
+        expect(fails in str(code), f"{command}: {fails!r} is not in {code!r}")
 
 
 def version(path):
@@ -92,7 +95,7 @@ def same(a, b, what):
 
 
 def tested(run):
-    """The results of freezing and testing: integers compared, of which none differs, and as good as fake quantization."""
+    """The results of freezing and testing: integers, of which none differs, and as good as fake quantization."""
     step("freeze", run)
     file = run / "results.json"
     step("test", run, "--json", file)
@@ -122,12 +125,13 @@ def check_kills(folder):
             step("train", folder / "killed", "--batch", 32, fails="--batch: is 32")
         else:
             step("freeze", folder / "killed", fails="has not finished")
-        output = step(verb, folder / "killed")
-        expect("was saved" in output, f"{verb}: {output}")
+        process = started(verb, folder / "killed")
+        output, _ = process.communicate()
+        expect(process.returncode == 0 and "was saved" in output, f"{verb}: {output}")
         whole, other = (torch.load(folder / name / of / "checkpoint.pt") for name in ("whole", "killed"))
         same(whole, other, f"{verb}, killed and gone on with")
-        expect((folder / "killed" / of / "curves.svg").read_text() == (folder / "whole" / of / "curves.svg").read_text(),
-               f"{verb}: curves differ")
+        whole, other = ((folder / name / of / "curves.svg").read_text() for name in ("whole", "killed"))
+        expect(whole == other and whole.count("<polyline") == (3 if verb == "train" else 41), f"{verb}: other curves")
 
 
 def check_boxes(folder):
@@ -147,7 +151,8 @@ def check_boxes(folder):
     for i, (answer, of) in enumerate(zip(answers, found)):
         integers = data.task.answer_of(of)
         same(answer[0], integers[0], f"labels of picture {i}")
-        expect(all((a - b).abs().max() <= 1e-6 for a, b in zip(answer[1:], integers[1:]) if len(a)), f"boxes of picture {i}")
+        near = all((a - b).abs().max() <= 1e-6 for a, b in zip(answer[1:], integers[1:]) if len(a))
+        expect(near, f"boxes of picture {i}")
     exponents = saved["exponents"][-1][1]
     expect(len(exponents) == 38 and all(-12 < e < 0 for e in exponents.values()), f"exponents {exponents}")
 
@@ -174,25 +179,27 @@ def check_rules(_):
     anchors = rule.anchors()
     expect(anchors.shape == (15, 4), f"anchors {anchors.shape}")
     root = (0.2 * 0.6) ** 0.5
-    expect(torch.allclose(anchors[3:6], torch.tensor([[0.25, 0.75, 0.2, 0.2], [0.25, 0.75, 0.1, 0.4],
-                                                      [0.25, 0.75, root, root]], dtype=torch.float64)), "anchors' order")
+    second = torch.tensor([[0.25, 0.75, 0.2, 0.2], [0.25, 0.75, 0.1, 0.4], [0.25, 0.75, root, root]]).double()
+    expect(torch.allclose(anchors[3:6], second, atol=1e-7), "anchors' order")
     own = torch.tensor([[0.1, 0.2, 0.5, 0.9]], dtype=torch.float64).expand(15, 4)
     back = boxes.decode(boxes.encode(own, anchors, rule.coder), anchors, rule.coder)
     expect((back - own).abs().max() < 1e-12, "codes do not lead back")
     truth = torch.zeros(1, 2, 5)
     truth[0, 0] = torch.tensor([2, 0.1, 0.1, 0.3, 0.3])
     label, box = boxes.match(truth, anchors)
-    expect(label[0].tolist() == [2] + [0] * 14 and torch.equal(box[0, 0], truth[0, 0, 1:]), f"matched {label[0].tolist()}")
+    right = label[0].tolist() == [2] + [0] * 14 and torch.equal(box[0, 0], truth[0, 0, 1:])
+    expect(right, f"matched {label[0].tolist()}")
     scores = torch.tensor([[0.0, 0.9, 0.0], [0.0, 0.8, 0.0], [0.0, 0.0, 0.7], [0.0, 0.6, 0.0]])
     same_place = torch.tensor([[0.5, 0.5, 0.4, 0.4]] * 3 + [[0.1, 0.1, 0.2, 0.2]], dtype=torch.float64)
     found = boxes.detections(torch.zeros(4, 4), scores, same_place, rule, 0.65)
-    expect(found[0].tolist() == [1, 2] and torch.allclose(found[1].float(), torch.tensor([0.9, 0.7])), f"found {found}")
+    right = found[0].tolist() == [1, 2] and torch.allclose(found[1].float(), torch.tensor([0.9, 0.7]))
+    expect(right, f"found {found}")
     # Ranked right, wrong, right, twice: 2 of 3 boxes found, precision 1, then 2/3.
     there = torch.tensor([[0.0, 0.0, 0.2, 0.2], [0.4, 0.4, 0.6, 0.6], [0.8, 0.8, 1.0, 1.0]])
     truths = torch.cat([torch.ones(3, 1), there], 1)[None]
     offered = torch.stack([there[0], there[0] + 0.3, there[1], there[0]]).double()
-    at = boxes.mean_average_precision([(torch.ones(4).long(), torch.tensor([0.9, 0.8, 0.7, 0.6]).double(), offered)], truths,
-                                      2, (0.5,))
+    found = [(torch.ones(4).long(), torch.tensor([0.9, 0.8, 0.7, 0.6]).double(), offered)]
+    at = boxes.mean_average_precision(found, truths, 2, (0.5,))
     expect(abs(at[0.5] - (1 + 2 / 3) / 3) < 1e-6, f"precision {at}")
 
 
@@ -248,7 +255,8 @@ def write_folder(folder, kind, part, count):
 def check_own_pictures(folder):
     """What folders.py reads is what was written; all steps with each kind."""
     for kind in ("classes", "attributes", "boxes"):
-        written = {part: write_folder(folder / kind, kind, part, count) for part, count in (("train", 48), ("test", 12))}
+        counts = {"train": 48, "test": 12}
+        written = {part: write_folder(folder / kind, kind, part, count) for part, count in counts.items()}
         data = folders.load(folder / kind)
         expect(data.task.kind == kind, f"{kind} are taken for {data.task.kind}")
         for part in ("train", "test"):
@@ -264,7 +272,8 @@ def check_own_pictures(folder):
                 expect(np.array_equal(read.numpy(), images) and np.array_equal(of.numpy(), labels), f"{kind}: others")
             else:
                 names = [data.task.names[label] for label in of.tolist()]
-                expect(sorted(names) == sorted("round" if own[0] else "other" for own in labels), f"{kind}: other labels")
+                meant = sorted("round" if own[0] else "other" for own in labels)
+                expect(sorted(names) == meant, f"{kind}: other labels")
         run = folder / f"run of {kind}"
         step("train", run, "--data", folder / kind, "--batch", 16, "--epochs", 1)
         step("finetune", run, "--epochs", 2, "--delay", 1)
@@ -279,8 +288,8 @@ def check_from_files(run, folder, count):
     rule = run / "task.json"
     rule.write_text(json.dumps(folders.load(folder.parent).task.description(0.02)))
     images = [argument for i in range(count) for argument in ("--image", folder / f"{i}.ppm")]
-    subprocess.run([PROGRAM, frozen, "--golden", "--seconds", "0", "--task", rule, "--json", results, *images], check=True,
-                   stdout=subprocess.DEVNULL)
+    options = ("--golden", "--seconds", "0", "--task", rule, "--json", results)
+    subprocess.run([PROGRAM, frozen, *options, *images], check=True, stdout=subprocess.DEVNULL)
     found = [of["found"] for of in json.loads(results.read_text())["results"]]
     expect(found[:count] == found[count:], "pictures that run_network reads give other boxes")
 
@@ -332,8 +341,9 @@ def check_errors(folder):
                            "annotations[0]: bbox: is [1, 2, 0, 4]; needed"),
                           ({"annotations": [good["annotations"][0] | {"bbox": [100, 2, 40, 4]}]},
                            "bbox: is [100, 2, 40, 4]; the picture has 128 x 64 pixels"),
-                          ({"images": [image | {"width": 64} for image in good["images"]], "annotations": []},
-                           "says 64 x 64")):
+                          ({"annotations": []}, "annotations: is []; at least one is needed"),
+                          ({"images": [image | {"width": 64} for image in good["images"]],
+                            "annotations": [good["annotations"][0] | {"bbox": [1, 2, 3, 4]}]}, "says 64 x 64")):
         fails("boxes", "train/annotations.json", json.dumps(good | change), error)
     fails("boxes", "train/annotations.json", "{", "is no JSON")
     fails("boxes", "train/annotations.json", json.dumps({"images": []}), "categories: is missing")

@@ -50,7 +50,8 @@ def cifar_10(folder, part, limit):
 
 @dataclasses.dataclass(frozen=True)
 class Set:
-    """Pictures to learn from and to test with: bytes [n][channels][height][width], and their labels, as the task has them."""
+    """Pictures to learn from and to test with, bytes [n][channels][height][width], and their labels, as the task has
+    them."""
 
     name: str
     task: object
@@ -116,13 +117,13 @@ def augmented(images, labels, task, shift, source):
 
 
 class Batches:
-    """Batches of augmented training pictures without end, each picture once in an epoch but for a last batch that is not
-    full. Where it stands can be saved."""
+    """Batches of augmented training pictures without end, in each epoch as many full ones as there are. They can be saved
+    and gone on with."""
 
     def __init__(self, data, size, seed):
         self.data, self.size = data, size
         if not 0 < size <= len(data.train[0]):
-            raise SystemExit(f"{data.name}: a batch of {size} of {len(data.train[0])} training pictures")
+            raise SystemExit(f"--batch: is {size}; {data.name} has {len(data.train[0])} training pictures")
         self.source = torch.Generator().manual_seed(seed)
         self.order, self.at = torch.zeros(0, dtype=torch.int64), 0
 

@@ -1,5 +1,5 @@
-"""Drawn pictures, of several attributes each or with boxes around figures. Nothing is downloaded: a picture depends on the part
-and its number alone."""
+"""Drawn pictures, of several attributes each or with boxes around figures. Nothing is downloaded: a picture depends on
+the part and its number alone."""
 import numpy as np
 
 ATTRIBUTES = ("circle", "square", "triangle", "stripes")
@@ -57,13 +57,13 @@ SCENES = {"train": 12000, "test": 1000}
 
 
 def scene(source):
-    """RGB bytes [3][SCENE][SCENE] and the boxes of its figures [MOST_FIGURES][5]: 1 + the index in FIGURES or 0 where there
-    is none, top, left, bottom, right in shares of the side. Boxes overlap by a tenth of the smaller one at most."""
+    """RGB bytes [3][SCENE][SCENE] and the boxes of its figures [MOST_FIGURES][5]: 1 + the index in FIGURES, or 0 where
+    there is none, top, left, bottom, right in shares. Boxes overlap by a tenth of the smaller one at most."""
     rows, columns = np.mgrid[:SCENE, :SCENE].astype(np.float64)
     ground = source.uniform(40, 216, 3)
     angle, length = source.uniform(0, 2 * np.pi), source.uniform(0, 40)
     slope = ((rows * np.cos(angle) + columns * np.sin(angle)) / SCENE - 0.5) * length
-    image = ground + slope[:, :, None] * np.ones(3)
+    image = ground + slope[:, :, None]
     labels = np.zeros((MOST_FIGURES, 5), np.float32)
     boxes = []
     wanted = source.integers(1, MOST_FIGURES + 1)

@@ -59,7 +59,8 @@ class Writer:
         return name
 
     def add(self, name, op, inputs, module=None, exponent=None, wide=False, **fields):
-        self.ops.append({"name": name, "op": op, "inputs": inputs, **fields, "output_exponent": None if wide else exponent})
+        fields["output_exponent"] = None if wide else exponent
+        self.ops.append({"name": name, "op": op, "inputs": inputs} | fields)
         self.grids[name] = exponent, np.int16 if wide else np.int8
         if module is not None:
             self.modules[name] = module
@@ -172,7 +173,8 @@ class Writer:
         seen = {}
         hooks = [module.register_forward_hook(lambda _, __, y, name=name: seen.update({name: y}))
                  for name, module in self.modules.items()]
-        named = [{"name": str(i)} | ({"label": int(labels[i])} if labels.dim() == 1 else {}) for i in range(len(images))]
+        classes = [{"label": int(label)} for label in labels] if task.kind == "classes" else [{}] * len(images)
+        named = [{"name": str(i)} | label for i, label in enumerate(classes)]
         digests, answers = {}, []
         for first in range(0, len(images), 500):
             outputs = network(datasets.as_input(images[first : first + 500]))
@@ -193,7 +195,7 @@ class Writer:
 
 @torch.no_grad()
 def export(network, task, pictures, folder, name):
-    """Writes the fake-quantized network, what it answers, and goldens of the pictures. Returns what its answers are worth."""
+    """Writes the fake-quantized network, its task, and goldens of the pictures. Returns what its answers are worth."""
     network.eval()
     images, labels = pictures
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
 """A user's own pictures: DIR/train and DIR/test, each with
 
-    annotations.json    boxes, as COCO has them: images (id, file_name, width, height), categories (id, name) and annotations
-                        (image_id, category_id, bbox [left, top, width, height] in pixels)
-    attributes.csv      or attributes: a line `file,NAME,NAME,…`, then a line for each picture with 0 or 1 for each name
+    annotations.json    boxes, as COCO has them: images (id, file_name, width, height), categories (id, name) and
+                        annotations (image_id, category_id, bbox [left, top, width, height] in pixels)
+    attributes.csv      or attributes: a line `file,NAME,NAME,…`, then one for each picture with 0 or 1 for each name
     CLASS/              or a folder of pictures for each class
 
-Files are named from train and test on. Pictures of any format that Pillow reads become RGB of SIDE x SIDE, resized as run_network
-does it.
+Files are named from DIR/train and DIR/test on. Pictures of any format that Pillow reads become RGB of SIDE x SIDE,
+resized as run_network does it.
 """
 import csv
 import functools
@@ -25,7 +25,7 @@ SHIFT = 2  # of pictures without boxes, pixels
 
 
 def resized(pixels, side):
-    """[height][width][3] bytes as [3][side][side]: bilinear with corners that are not aligned, as TensorFlow 1 does it."""
+    """[height][width][3] bytes as [3][side][side]: bilinear, corners not aligned, as in TensorFlow 1."""
     def along(length):
         source = np.arange(side, dtype=np.float32) * (np.float32(length) / np.float32(side))
         low = np.minimum(source.astype(np.int64), length - 1)
@@ -65,8 +65,8 @@ def classes(folder):
     """Names, files, labels."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if len(names) < 2:
-        raise SystemExit(f"{folder}: has {len(names)} folders of pictures, one for each class; at least 2 are needed, or "
-                         "annotations.json or attributes.csv")
+        raise SystemExit(f"{folder}: has {len(names)} folders, one for each class; at least 2 are needed, or "
+                         "annotations.json, or attributes.csv")
     files, labels = [], []
     for label, name in enumerate(names):
         own = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in SUFFIXES)
@@ -149,6 +149,8 @@ def annotations(path):
     every = {key: (path.parent / node.at("file_name").of(str, what="text"),
                    *(node.at(side).of(int, what="an integer") for side in ("height", "width")), [])
              for key, node in images.items()}
+    if not root.at("annotations").items():
+        root.at("annotations").fail("at least one is needed")
     for node in root.at("annotations").items():
         for key, known in (("image_id", images), ("category_id", categories)):
             if node.at(key).of(int, what="an integer") not in known:

@@ -8,8 +8,8 @@ FIRST_AND_LAST_BITS = 8  # of weights; what is between has the scheme's
 
 
 def mobilenet_features(channels, scheme):
-    """The layers of MobileNetV1 of a quarter of the channels, up to 256; of its five strides of 2 the stem's and three more
-    are left."""
+    """The layers of MobileNetV1 of a quarter of the channels, up to 256; of its five strides of 2 the stem's and three
+    more are left."""
     blocks = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 1), (128, 1), (128, 1), (128, 1), (128, 1), (128, 1),
               (256, 2), (256, 1))
     layers = [Conv2d(channels, 8, 3, 2, activation=nn.ReLU6(), scheme=scheme, bits=FIRST_AND_LAST_BITS)]

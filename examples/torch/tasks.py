@@ -1,4 +1,4 @@
-"""What networks answer: a class, attributes, or boxes. How they learn it, how good answers are, and what run_network calls it."""
+"""What networks answer: a class, attributes, or boxes. How they learn it, how good it is, what run_network calls it."""
 import torch
 from torch.nn import functional as F
 
@@ -62,8 +62,8 @@ class Attributes(Classes):
 
 
 class Boxes(Classes):
-    """Labels are [most][5] for each picture: the label, 0 where there is no box, and top, left, bottom, right in shares. The
-    first of the names is the background's."""
+    """Labels are [most][5] for each picture: the name's number, 0 where there is no box, top, left, bottom, right in
+    shares. The first of the names is the background's."""
 
     kind, metric = "boxes", "mAP at 0.5"
 

@@ -55,8 +55,8 @@ def execute(run, data, out):
     torch.manual_seed(run["seed"])
     recipe = RECIPES[run["data"], run["network"]]
     batches = datasets.Batches(data, recipe.batch, run["seed"] + (0 if run["method"] == "float32" else 1000))
-    floats = run["weights"] == 32
-    scheme = None if floats else Scheme(weight_bits=run["weights"], trained=run["method"] == "tqt")
+    quantized = run["weights"] != 32
+    scheme = Scheme(weight_bits=run["weights"], trained=run["method"] == "tqt") if quantized else None
     network = NETWORKS[run["network"]](data.train[0].shape[1], len(data.task.names), scheme)
     network.to(memory_format=torch.channels_last)
     result = dict(run)
@@ -70,7 +70,8 @@ def execute(run, data, out):
     if run["method"] == "float32":
         result |= train(recipe.epochs, FLOAT_RATE, False)
     else:
-        network.load_state_dict(torch.load(checkpoint_of(run | {"method": "float32", "weights": 32}, out)), strict=False)
+        floats = torch.load(checkpoint_of(run | {"method": "float32", "weights": 32}, out))
+        network.load_state_dict(floats, strict=False)
         if scheme is not None:
             calibrate(network, batches, scheme.delay)
         if run["method"] != "post-training":

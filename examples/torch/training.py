@@ -1,4 +1,4 @@
-"""Training in steps of which any may be the last that a program does: saved, and gone on with, it gives the same bits."""
+"""Training, step by step: recipes, optimizers, what rests when, and the test."""
 import dataclasses
 import math
 import os
@@ -47,7 +47,8 @@ def optimizers_of(network, rate, steps, rises, batch):
 
 
 class Training:
-    """A cycle of SGD over `steps` batches. With `tuning` norms, ranges and thresholds rest from their shares of it on."""
+    """A cycle of SGD over `steps` batches. With `tuning`, norms, ranges and thresholds rest from their shares of it on.
+    Saved after any step and loaded by another program it goes on with the same bits."""
 
     def __init__(self, network, batches, steps, rate, tuning=False):
         self.network, self.batches, self.steps, self.tuning = network, batches, steps, tuning
@@ -120,8 +121,8 @@ def exponents_of_outputs(network):
 
 
 def save(content, path):
-    """The file has its old content or, all of it, the new one, whenever the program ends."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    """The file has its old content or, all of it, the new one, whenever the program or the machine ends."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
     with open(unfinished, "wb") as file:
         torch.save(content, file)
         file.flush()

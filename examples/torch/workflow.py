@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""From pictures to a network of integers: the four steps of the original project, over one folder, RUN.
+"""From pictures to a network of integers: the original project's steps, over one folder, RUN.
 
-    python examples/torch/workflow.py train RUN --set drawn-boxes      float32
-    python examples/torch/workflow.py finetune RUN                     on power-of-two grids, from the float32 network
-    python examples/torch/workflow.py freeze RUN                       folds, writes RUN/network for run_network, and goldens
-    python examples/torch/workflow.py test RUN                         float32, fake-quantized and integers, side by side
+    python examples/torch/workflow.py train RUN --set drawn-boxes    in float32
+    python examples/torch/workflow.py finetune RUN                   on power-of-two grids, from the float32 network
+    python examples/torch/workflow.py freeze RUN                     folds, writes RUN/network for run_network
+    python examples/torch/workflow.py test RUN                       float32, fake-quantized and integers, side by side
 
-Pictures are a --set, of which `fashion-mnist` and `cifar-10` are in --data, or, without --set, one's own in --data DIR, with
-DIR/train and DIR/test (folders.py says how): classes, attributes, or boxes.
+Pictures are a --set, of which fashion-mnist and cifar-10 are in --data; or, without --set, one's own in --data DIR,
+with DIR/train and DIR/test: classes, attributes, or boxes (folders.py says how).
 
-A step that was killed goes on from its last checkpoint when it is started again, and ends with the bits of one that was
-not: the same options, or none, PyTorch, machine and number of threads given. RUN/float32 and RUN/quantized hold
-checkpoint.pt and curves.svg.
+A step that is killed and started again goes on from its last checkpoint, and ends with the bits of one that was not
+killed: on the same machine, PyTorch and number of threads. RUN/float32 and RUN/quantized hold checkpoint.pt and
+curves.svg.
 """
 import argparse
 import json
@@ -99,17 +99,17 @@ class Step:
         if self.saved is None:
             return otherwise | given
         for key, value in given.items():
-            if self.saved["settings"].get(key) != value:
-                raise SystemExit(f"--{key}: is {value}; {self.path} was begun with {self.saved['settings'].get(key)}. Give "
-                                 "the same or nothing to go on; something new needs another folder, or finetune --first")
+            before = self.saved["settings"][key]
+            if before != value:
+                raise SystemExit(f"--{key}: is {value}; {self.path} was begun with {before}. The same or nothing goes on; "
+                                 "something new needs another folder, or finetune --first")
         return self.saved["settings"]
 
     def need_finished(self, verb):
         if self.saved is None:
             raise SystemExit(f"{self.path}: no such file; {verb} writes it")
         if not self.saved["finished"]:
-            raise SystemExit(f"{self.path}: is of step {len(self.saved['training']['losses'])} of {verb}, which has not "
-                             f"finished; {verb} goes on with it")
+            raise SystemExit(f"{self.path}: {verb} has not finished; started again, it goes on")
         return self.saved["settings"]
 
     def run(self, training, settings, save_every):
@@ -119,7 +119,7 @@ class Step:
         if self.saved is not None:
             training.load_state_dict(self.saved["training"])
             metrics, exponents = self.saved["metrics"], self.saved["exponents"]
-            print(f"{self.folder}: step {training.done} of {training.steps} was saved")
+            print(f"{self.folder}: step {training.done} of {training.steps} was saved", flush=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         begun, start = training.done, time.monotonic()
         while training.done < training.steps:
@@ -159,7 +159,7 @@ def curves_of(training, metric, metrics, exponents):
 
 def write(path, text):
     """All of the file or nothing."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
     os.replace(unfinished, path)
 
@@ -170,16 +170,18 @@ def chosen(options, *names):
 
 def train(options):
     step = Step(options.run / "float32")
-    pictures = {"set": options.set, "data": options.data, "side": options.side, "limit": options.limit}
-    if step.saved is None and options.set is None and options.data is None:
-        raise SystemExit(f"train: --set ({', '.join(datasets.SETS)}) or --data, the folder of own pictures, is missing")
+    pictures = chosen(options, "set", "data", "side", "limit")
     if step.saved is not None:
         pictures = {key: step.saved["settings"][key] for key in pictures}
+    elif options.set is None and options.data is None:
+        raise SystemExit(f"train: --set ({', '.join(datasets.SETS)}) or --data, the folder of own pictures, is missing")
+    elif (options.side if options.set else options.limit) is not None:
+        raise SystemExit("--side: is for own pictures" if options.set else "--limit: is for a --set")
     data = pictures_of(pictures, options.data)
     network, recipe = recipe_of(pictures["set"], options.network, data.task)
-    settings = step.settings(chosen(options, "set", "side", "limit", "network", "epochs", "batch", "rate", "seed", "threads"),
-                             pictures | {"network": network, "epochs": recipe.epochs, "batch": recipe.batch,
-                                         "rate": recipe.rate, "seed": 0, "threads": 1})
+    given = chosen(options, "set", "side", "limit", "network", "epochs", "batch", "rate", "seed", "threads")
+    settings = step.settings(given, pictures | {"network": network, "epochs": recipe.epochs, "batch": recipe.batch,
+                                                "rate": recipe.rate, "seed": 0, "threads": 1})
     network = network_of(settings, data)
     batches = datasets.Batches(data, settings["batch"], settings["seed"])
     step.run(Training(network, batches, settings["epochs"] * batches.per_epoch, settings["rate"]), settings,
@@ -200,7 +202,7 @@ def finetune(options):
     batches = datasets.Batches(data, settings["batch"], settings["seed"] + 1000)
     steps = settings["epochs"] * batches.per_epoch
     if not 1 <= settings["delay"] <= NORMS_REST * steps:
-        raise SystemExit(f"--delay: is {settings['delay']}; {steps} steps allow 1..{int(NORMS_REST * steps)}, a quarter")
+        raise SystemExit(f"--delay: is {settings['delay']}; {steps} steps allow 1..{int(NORMS_REST * steps)}")
     network = network_of(settings, data, quantized=True)
     network.load_state_dict(of_floats.saved["training"]["network"], strict=False)
     step.run(Training(network, batches, steps, settings["rate"], tuning=True), settings, options.save_every)
@@ -213,7 +215,8 @@ def freeze(options):
     network = network_of(settings, data, quantized=True)
     network.load_state_dict(step.saved["training"]["network"])
     folder = options.run / "network"
-    unfinished = folder.with_name(f"network.{os.getpid()}")
+    unfinished = options.run / "network.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
     metrics = export(network, data.task, data.test, unfinished, f"{data.name}-{settings['network']}")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(unfinished, folder)
@@ -253,7 +256,7 @@ def test(options):
     if frozen.exists():
         found, compared = run_integers(frozen, task, options.run_network)
         if len(found) != len(data.test[0]):
-            raise SystemExit(f"{frozen}: has goldens of {len(found)} pictures; there are {len(data.test[0])} test pictures")
+            raise SystemExit(f"{frozen}: has {len(found)} pictures; {len(data.test[0])} are there to test with")
         results["integers"] = task.metrics([task.answer_of(of) for of in found], data.test[1]) | compared
     for name, metrics in results.items():
         shares = ", ".join(f"{key} {100 * value:.2f} %" for key, value in metrics.items() if isinstance(value, float))
@@ -264,11 +267,13 @@ def test(options):
               f"{compared['differing']} differ")
         equal = compared["differing"] == 0 < compared["compared"]
     if options.json:
-        write(options.json, json.dumps({"settings": settings, "pictures": len(data.test[0])} | results, indent=1) + "\n")
+        content = {"settings": settings, "pictures": len(data.test[0])} | results
+        write(options.json, json.dumps(content, indent=1) + "\n")
     if options.draw:
         if found is None or task.kind != "boxes":
             raise SystemExit("--draw: needs a frozen network that finds boxes")
-        drawn = [[(task.names.index(of["label"]), of["box"]) for of in one if of["value"] >= SHOWN_SCORE] for one in found]
+        drawn = [[(task.names.index(box["label"]), box["box"]) for box in boxes if box["value"] >= SHOWN_SCORE]
+                 for boxes in found]
         options.draw.write_bytes(drawings.sheet(data.test[0].numpy(), drawn))
     return 0 if equal else 1
 
@@ -286,7 +291,7 @@ def positive(kind):
     return read
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     whole, number = positive(int), positive(float)
@@ -295,8 +300,8 @@ def main():
         of = verbs.add_parser(does.__name__)
         of.set_defaults(does=does)
         of.add_argument("run", metavar="RUN", type=pathlib.Path, help="the folder of all four steps")
-        of.add_argument("--data", help="the folder of one's own pictures, or of the data sets' folders; by default what "
-                                       "train was given, else $PO2QUANT_DATA_DIR")
+        of.add_argument("--data", help="the folder of one's own pictures, or of the data sets' folders; by default "
+                                       "what train was given, else $PO2QUANT_DATA_DIR")
         return of
 
     def trains(of, rate):
@@ -315,7 +320,7 @@ def main():
     of.add_argument("--seed", type=int, help="0 by default")
     of = verb(finetune)
     trains(of, TUNING_RATE)
-    of.add_argument("--method", choices=("tqt", "ema"), help="trained thresholds, the default, or ranges' moving averages")
+    of.add_argument("--method", choices=("tqt", "ema"), help="trained thresholds, the default, or averages of ranges")
     of.add_argument("--bits", type=int, choices=(8, 4), help="of weights; 8 by default")
     of.add_argument("--delay", type=whole, help="steps that train in float32 and only watch ranges; 50 by default")
     of.add_argument("--first", action="store_true", help="starts at step 0 from the float32 network, whatever there is")
@@ -324,8 +329,9 @@ def main():
     of.add_argument("--run-network", type=pathlib.Path, default=os.environ.get("PO2QUANT_RUN_NETWORK", RUN_NETWORK),
                     help="the program that executes RUN/network; else $PO2QUANT_RUN_NETWORK")
     of.add_argument("--json", type=pathlib.Path, help="a file for all that was found")
-    of.add_argument("--draw", type=pathlib.Path, metavar="FILE.png", help="test pictures with the boxes of the integers")
-    options = parser.parse_args()
+    of.add_argument("--draw", type=pathlib.Path, metavar="FILE.png", help="test pictures with boxes by integers")
+    options = parser.parse_args(arguments)
+    options.data = options.data and str(pathlib.Path(options.data).resolve())
     return options.does(options)
 
 
