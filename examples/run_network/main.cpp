@@ -204,8 +204,8 @@ private:
     task task_;
     executor executor_{a_.threads};
     json results_ = json::array();  ///< findings by image
-    std::size_t right_ = 0;     ///< of golden images, those whose label is the largest value
-    std::size_t labelled_ = 0;  ///< of golden images, those that have a label
+    std::size_t right_ = 0;         ///< of golden images, those whose label is the largest value
+    std::size_t labelled_ = 0;      ///< of golden images, those that have a label
 };
 
 }  // namespace

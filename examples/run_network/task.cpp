@@ -142,8 +142,7 @@ std::vector<finding> findings_of(const model& m, const network& net, const task&
     std::vector<finding> all;
     const auto label = [&](std::size_t i) { return i < t.labels.size() ? t.labels[i] : std::to_string(i); };
     if (t.kind == task_kind::boxes) {
-        for (const detection& d : boxes)
-            all.push_back({label(static_cast<std::size_t>(d.label)), d.score});
+        for (const detection& d : boxes) all.push_back({label(static_cast<std::size_t>(d.label)), d.score});
     } else if (t.kind == task_kind::attributes) {
         const tensor& out = net.value(m.outputs.front());
         // Above 0 as a logit; behind a sigmoid, above a half.
