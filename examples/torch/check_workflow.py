@@ -9,6 +9,7 @@ errors are those meant. $PO2QUANT_RUN_NETWORK names the program that executes in
 """
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
@@ -169,6 +170,13 @@ def check_again(folder):
     step("train", run, "--set", "drawn", "--limit", 64, "--batch", 16, "--epochs", 1)
     step("finetune", run, "--epochs", 2, "--delay", 2)
     tested(run)
+    (folder / "damaged" / "float32").mkdir(parents=True)
+    (folder / "damaged" / "float32" / "checkpoint.pt").write_bytes(b"text")
+    step("train", folder / "damaged", fails="is no checkpoint")
+    with open(run / "float32" / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        step("train", run, fails="another program trains there")
+    step("train", folder / "none", "--data", folder, "--limit", 3, fails="--limit: is for a --set")
     step("train", folder / "none", fails="--set")
     step("test", folder / "none", fails="no such file; train writes it")
 

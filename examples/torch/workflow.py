@@ -14,6 +14,7 @@ killed: on the same machine, PyTorch and number of threads. RUN/float32 and RUN/
 curves.svg.
 """
 import argparse
+import fcntl
 import json
 import math
 import os
@@ -90,8 +91,12 @@ class Step:
     """A training in a folder of its own: begun, or gone on with, to its end."""
 
     def __init__(self, folder):
-        self.folder, self.path = folder, folder / "checkpoint.pt"
-        self.saved = torch.load(self.path) if self.path.exists() else None
+        self.folder, self.path, self.saved = folder, folder / "checkpoint.pt", None
+        if self.path.exists():
+            try:
+                self.saved = torch.load(self.path)
+            except Exception as error:  # of many kinds
+                raise SystemExit(f"{self.path}: is no checkpoint") from error
 
     def settings(self, given, otherwise):
         """Those of the checkpoint, which those given must not contradict; or those given, and else the others."""
@@ -121,6 +126,11 @@ class Step:
             metrics, exponents = self.saved["metrics"], self.saved["exponents"]
             print(f"{self.folder}: step {training.done} of {training.steps} was saved", flush=True)
         self.folder.mkdir(parents=True, exist_ok=True)
+        lock = open(self.folder / "lock", "w", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SystemExit(f"{self.folder}: another program trains there") from error
         begun, start = training.done, time.monotonic()
         while training.done < training.steps:
             training.step()
@@ -205,6 +215,8 @@ def finetune(options):
         raise SystemExit(f"--delay: is {settings['delay']}; {steps} steps allow 1..{int(NORMS_REST * steps)}")
     network = network_of(settings, data, quantized=True)
     network.load_state_dict(of_floats.saved["training"]["network"], strict=False)
+    if step.saved is None:
+        shutil.rmtree(options.run / "network", ignore_errors=True)  # of an earlier fine-tuning
     step.run(Training(network, batches, steps, settings["rate"], tuning=True), settings, options.save_every)
 
 
@@ -276,8 +288,6 @@ def test(options):
                  for boxes in found]
         options.draw.write_bytes(drawings.sheet(data.test[0].numpy(), drawn))
     return 0 if equal else 1
-
-
 
 
 def positive(kind):
