@@ -82,7 +82,7 @@ def load(name, data=None, limit=None):
     folder = None
     if name not in DRAWN:
         data = data or os.environ.get("PO2QUANT_DATA_DIR")
-        if data is None:
+        if not data:
             raise SystemExit(f"{name}: --data or $PO2QUANT_DATA_DIR must say where the data sets are")
         roots = [pathlib.Path(data), pathlib.Path(data) / "datasets"]
         folder = next((root / name for root in roots if (root / name).is_dir()), roots[0] / name)
