@@ -8,40 +8,44 @@ LEAST_SCORE = 0.02  # of boxes that count when a network is tested: a precision 
 SHOWN_SCORE = 0.5  # of boxes that run_network prints and draws
 
 
-class Classes:
-    """Labels are the classes' numbers."""
+class Task:
+    """Besides: loss(outputs, labels); answers(outputs), one of each picture; answer_of(found), the one that run_network's
+    findings are; metrics(answers, labels), what they are worth, with the share that counts as `metric`."""
 
-    kind, metric = "classes", "accuracy"
+    metric = "accuracy"
 
     def __init__(self, names):
         self.names = tuple(names)
 
-    def loss(self, outputs, labels):
-        return F.cross_entropy(outputs, labels)
-
     def mirrored(self, labels, which):
         """The labels of pictures of which some are mirrored."""
         return labels
-
-    def answers(self, outputs):
-        """A picture's answer each."""
-        return outputs.argmax(1).tolist()
-
-    def answer_of(self, found):
-        """The answer that run_network's findings are."""
-        return self.names.index(found[0]["label"])
-
-    def metrics(self, answers, labels):
-        """How good they are; first of all the share that counts."""
-        right = sum(answer == label for answer, label in zip(answers, labels.tolist()))
-        return {"accuracy": right / len(labels), "right": right, "answers": len(labels)}
 
     def description(self, score=SHOWN_SCORE):
         """The content of task.json; a score is what boxes need at least."""
         return {"task": self.kind, "labels": self.names, "resize": "bilinear"}
 
 
-class Attributes(Classes):
+class Classes(Task):
+    """Labels are the classes' numbers."""
+
+    kind = "classes"
+
+    def loss(self, outputs, labels):
+        return F.cross_entropy(outputs, labels)
+
+    def answers(self, outputs):
+        return outputs.argmax(1).tolist()
+
+    def answer_of(self, found):
+        return self.names.index(found[0]["label"])
+
+    def metrics(self, answers, labels):
+        right = sum(answer == label for answer, label in zip(answers, labels.tolist()))
+        return {self.metric: right / len(labels), "right": right, "answers": len(labels)}
+
+
+class Attributes(Task):
     """Labels are 0 or 1 for each attribute."""
 
     kind = "attributes"
@@ -58,10 +62,10 @@ class Attributes(Classes):
 
     def metrics(self, answers, labels):
         right = int((torch.tensor(answers) == (labels > 0)).sum())
-        return {"accuracy": right / labels.numel(), "right": right, "answers": labels.numel()}
+        return {self.metric: right / labels.numel(), "right": right, "answers": labels.numel()}
 
 
-class Boxes(Classes):
+class Boxes(Task):
     """Labels are [most][5] for each picture: the name's number, 0 where there is no box, top, left, bottom, right in
     shares. The first of the names is the background's."""
 
