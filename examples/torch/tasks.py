@@ -9,8 +9,8 @@ SHOWN_SCORE = 0.5  # of boxes that run_network prints and draws
 
 
 class Task:
-    """Besides: loss(outputs, labels); answers(outputs), one of each picture; answer_of(found), the one that run_network's
-    findings are; metrics(answers, labels), what they are worth, with the share that counts as `metric`."""
+    """Besides: loss(outputs, labels); answers(outputs), one of each picture; answer_of(found), the one that run_network
+    has found; metrics(answers, labels), what they are worth, with the share that counts as `metric`."""
 
     metric = "accuracy"
 
