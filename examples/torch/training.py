@@ -24,7 +24,7 @@ class Recipe:
 # The first one of a data set has its default network.
 RECIPES = {("fashion-mnist", "mobilenet_v1_025"): Recipe(5, 2), ("cifar-10", "mobilenet_v1_025"): Recipe(30, 6),
            ("fashion-mnist", "resnet_8"): Recipe(5, 2), ("cifar-10", "resnet_8"): Recipe(10, 4),
-           ("drawn", "resnet_8"): Recipe(12, 4), ("drawn-boxes", "ssd_mobilenet_v1_025"): Recipe(20, 2, 32, 0.05)}
+           ("drawn", "resnet_8"): Recipe(12, 4), ("drawn-boxes", "ssd_mobilenet_v1_025"): Recipe(20, 1, 32, 0.05)}
 
 
 def cycle(steps, rises):
