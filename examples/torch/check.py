@@ -194,7 +194,8 @@ def check_exactness():
         x, = inputs
         what = f"float32 beside float64 {tuple(layer.conv.weight.shape)}"
         if isinstance(layer, Predictor):
-            wide = F.conv2d(x.double(), layer.weight(layer.conv.weight).double(), quantized_bias(layer.conv.bias).double())
+            w, b = layer.weight(layer.conv.weight), quantized_bias(layer.conv.bias)
+            wide = F.conv2d(x.double(), w.double(), b.double())
             same(layer.output(wide.float()), output, what)
         else:
             wide = layer.convolve(x.double(), layer.folded_weights().double(), layer.folded_bias().double())

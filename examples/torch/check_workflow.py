@@ -316,7 +316,8 @@ def check_errors(folder):
         else:
             path.write_text(content)
         try:
-            folders.load(folder / f"wrong {kind}")
+            every = folders.load(folder / f"wrong {kind}")
+            _ = every.train, every.test  # are read
             expect(False, f"{kind}: {error!r}: was taken")
         except SystemExit as caught:
             expect(str(path) in str(caught) and error in str(caught), f"{kind}: {error!r} is not in {str(caught)!r}")

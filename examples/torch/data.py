@@ -1,5 +1,5 @@
 """Fashion-MNIST and CIFAR-10 from their official files, drawn pictures, and batches of them."""
-import dataclasses
+import functools
 import gzip
 import lzma
 import os
@@ -48,16 +48,27 @@ def cifar_10(folder, part, limit):
     return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
 
 
-@dataclasses.dataclass(frozen=True)
+def tensors(images, labels):
+    """Classes are int64, all other labels float32."""
+    labels = np.asarray(labels)
+    return (torch.from_numpy(np.ascontiguousarray(images).copy()),
+            torch.from_numpy(labels.astype(np.int64 if labels.ndim == 1 else np.float32)))
+
+
 class Set:
     """Pictures to learn from and to test with, bytes [n][channels][height][width], and their labels, as the task has
-    them."""
+    them; read(part) is called when a part is first used. Training pictures are moved by up to `shift` pixels."""
 
-    name: str
-    task: object
-    shift: int  # pixels that a training picture is moved by, at most, in each direction
-    train: tuple
-    test: tuple
+    def __init__(self, name, task, shift, read):
+        self.name, self.task, self.shift, self.read = name, task, shift, read
+
+    @functools.cached_property
+    def train(self):
+        return tensors(*self.read("train"))
+
+    @functools.cached_property
+    def test(self):
+        return tensors(*self.read("test"))
 
 
 FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -66,13 +77,6 @@ SETS = {"fashion-mnist": (fashion_mnist, Classes(FASHION), 0), "cifar-10": (cifa
         "drawn": (drawn.attributes, Attributes(drawn.ATTRIBUTES), 2),
         "drawn-boxes": (drawn.scenes, Boxes(drawn.FIGURES, drawn.SCENE, Ssd.STRIDES), 0)}
 DRAWN = ("drawn", "drawn-boxes")  # need no files
-
-
-def tensors(images, labels):
-    """Classes are int64, all other labels float32."""
-    labels = np.asarray(labels)
-    return (torch.from_numpy(np.ascontiguousarray(images).copy()),
-            torch.from_numpy(labels.astype(np.int64 if labels.ndim == 1 else np.float32)))
 
 
 def load(name, data=None, limit=None):
@@ -86,8 +90,8 @@ def load(name, data=None, limit=None):
             raise SystemExit(f"{name}: --data or $PO2QUANT_DATA_DIR must say where the data sets are")
         roots = [pathlib.Path(data), pathlib.Path(data) / "datasets"]
         folder = next((root / name for root in roots if (root / name).is_dir()), roots[0] / name)
-    return Set(name, task, shift, tensors(*read(folder, "train", limit)),
-               tensors(*read(folder, "test", limit and max(1, limit // 4))))
+    limits = {"train": limit, "test": limit and max(1, limit // 4)}
+    return Set(name, task, shift, lambda part: read(folder, part, limits[part]))
 
 
 def add_argument(parser):
@@ -117,8 +121,8 @@ def augmented(images, labels, task, shift, source):
 
 
 class Batches:
-    """Batches of augmented training pictures without end, in each epoch as many full ones as there are. They can be saved
-    and gone on with."""
+    """Batches of augmented training pictures without end, in each epoch as many full ones as there are. Where they are
+    can be saved."""
 
     def __init__(self, data, size, seed):
         self.data, self.size = data, size

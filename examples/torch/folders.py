@@ -15,7 +15,7 @@ import pathlib
 
 import numpy as np
 
-from data import Set, tensors
+from data import Set
 from networks import Ssd
 from tasks import Attributes, Boxes, Classes
 
@@ -196,14 +196,20 @@ def load(folder, side=None):
         side = side or SIDE_OF_BOXES
         read = {part: annotations(path) for part, path in files.items()}
         most = max(1, *(len(own) for _, every in read.values() for *_, own in every))
-        of = {part: scenes(files[part], every, side, most) for part, (_, every) in read.items()}
+
+        def of(part):
+            return scenes(files[part], read[part][1], side, most)
+
         make, shift = functools.partial(Boxes, side=side, strides=Ssd.STRIDES), 0
     else:
         read = {part: (attributes if file else classes)(path) for part, path in files.items()}
-        of = {part: (pictures(paths, side or SIDE), labels) for part, (_, paths, labels) in read.items()}
+
+        def of(part):
+            return pictures(read[part][1], side or SIDE), read[part][2]
+
         make, shift = Attributes if file else Classes, SHIFT
     names = {part: found[0] for part, found in read.items()}
     if names["train"] != names["test"]:
         raise SystemExit(f"{files['test']}: has {', '.join(names['test'])}; {files['train']} has "
                          f"{', '.join(names['train'])}")
-    return Set(folder.name, make(names["train"]), shift, tensors(*of["train"]), tensors(*of["test"]))
+    return Set(folder.name, make(names["train"]), shift, of)

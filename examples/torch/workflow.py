@@ -61,7 +61,7 @@ def network_of(settings, data, quantized=False):
         scheme = Scheme(weight_bits=settings["bits"], trained=settings["method"] == "tqt", delay=settings["delay"])
     torch.set_num_threads(settings["threads"])
     torch.manual_seed(settings["seed"])
-    network = every[settings["network"]](data.train[0].shape[1], len(data.task.names), scheme)
+    network = every[settings["network"]](data.test[0].shape[1], len(data.task.names), scheme)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -106,8 +106,8 @@ class Step:
         for key, value in given.items():
             before = self.saved["settings"][key]
             if before != value:
-                raise SystemExit(f"--{key}: is {value}; {self.path} was begun with {before}. The same or nothing goes on; "
-                                 "something new needs another folder, or finetune --first")
+                raise SystemExit(f"--{key}: is {value}; {self.path} was begun with {before}. The same or nothing goes "
+                                 "on; something new needs another folder, or finetune --first")
         return self.saved["settings"]
 
     def need_finished(self, verb):
