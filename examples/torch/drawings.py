@@ -9,6 +9,7 @@ import numpy as np
 WIDTH, HEIGHT, LEFT, GAP = 640, 150, 70, 60
 COLOURS = ("#2166ac", "#b2182b", "#1b7837", "#762a83", "#e08214")
 DRAWN_POINTS = 400  # of a curve
+DOTTED_POINTS = 50  # at most, of a curve whose points are marked: one alone would not be seen
 BOX_COLOURS = ((255, 64, 64), (64, 224, 64), (64, 128, 255), (255, 208, 0), (224, 64, 224))  # run_network's
 
 
@@ -43,6 +44,9 @@ def panel(title, curves, steps, top):
     for curve, colour in zip(curves, COLOURS * len(curves)):
         points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in curve if math.isfinite(value))
         lines.append(f"<polyline fill='none' stroke='{colour}' stroke-width='1.5' points='{points}'/>")
+        if len(curve) <= DOTTED_POINTS:
+            lines += [f"<circle cx='{x(step):.1f}' cy='{y(value):.1f}' r='2.5' fill='{colour}'/>"
+                      for step, value in curve if math.isfinite(value)]
     return lines
 
 

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 import boxes
 
 LEAST_SCORE = 0.02  # of boxes that count when a network is tested: a precision is wanted at every recall
-SHOWN_SCORE = 0.5  # of boxes that run_network prints and draws
+SHOWN_SCORE = 0.3  # of boxes that run_network prints and draws
 
 
 class Task:
