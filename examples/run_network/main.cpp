@@ -53,7 +53,8 @@ public:
                     a_.threads, a_.threads == 1 ? "" : "s", model_.input_bits, model_.input_exponent);
         const std::vector<comparison> compared = compare();
         if (a_.images.empty() && !goldens_) fill_with_noise(net_->input());
-        root["results"] = run_images();
+        run_images();
+        root["results"] = std::move(results_);
         const timings times = measure(*net_, isa_, executor_, a_.seconds);
         root.update(layer_json(*net_, times, compared));
         std::fputs(layer_table(*net_, times, compared).c_str(), stdout);
@@ -85,7 +86,7 @@ public:
     }
 
 private:
-    /// What the goldens say of each op, over all their images; findings of each are printed.
+    /// What the goldens say of each op, over all their images; findings of the first are printed.
     std::vector<comparison> compare() {
         std::vector<comparison> all;
         if (!goldens_) return all;
@@ -99,7 +100,8 @@ private:
                 all[i] = {all[i].compared + c.compared, all[i].differing + c.differing};
             });
             constexpr std::size_t most_lines = 16;
-            if (image < most_lines) print_findings(goldens_->name_of(image));
+            const bool printed = image < most_lines;
+            if (printed || a_.json) results_.push_back(findings(goldens_->name_of(image), boxes(), printed));
             if (const int label = goldens_->label_of(image); label >= 0) {
                 ++labelled_;
                 right_ += largest_of(net_->value(model_.outputs.front())) == static_cast<std::size_t>(label);
@@ -108,17 +110,24 @@ private:
         return all;
     }
 
-    json print_findings(const std::string& image) {
+    /// What the network has found in an image, and `boxes` where that is its task; printed if asked for.
+    json findings(const std::string& image, const std::vector<detection>& boxes, bool printed) const {
         json found = json::array();
         std::string line;
-        for (const finding& f : findings_of(model_, *net_, task_)) {
+        for (const finding& f : findings_of(model_, *net_, task_, boxes)) {
             char text[160];
             std::snprintf(text, sizeof text, "%s%s %.3f", line.empty() ? "" : ", ", f.label.c_str(), f.value);
             line += text;
             found.push_back({{"label", f.label}, {"value", f.value}});
         }
-        std::printf("%s: %s\n", image.c_str(), line.empty() ? "nothing" : line.c_str());
+        for (std::size_t i = 0; i < boxes.size(); ++i)
+            found[i]["box"] = {boxes[i].top, boxes[i].left, boxes[i].bottom, boxes[i].right};
+        if (printed) std::printf("%s: %s\n", image.c_str(), line.empty() ? "nothing" : line.c_str());
         return {{"image", image}, {"found", std::move(found)}};
+    }
+
+    std::vector<detection> boxes() const {
+        return task_.kind == task_kind::boxes ? detections_of(model_, *net_, task_) : std::vector<detection>();
     }
 
     void take(const picture& p, const std::string& name) {
@@ -129,34 +138,25 @@ private:
         to_codes(resized(p, shape[0], shape[1], task_.resize), model_.input_exponent, net_->input());
     }
 
-    json run_images() {
-        json results = json::array();
+    void run_images() {
         if (a_.draw) fs::create_directories(*a_.draw);
         for (const fs::path& file : a_.images) {
             picture p = read_picture(file);
             take(p, file.string());
             net_->run(executor_);
-            json result = print_findings(file.filename().string());
-            if (task_.kind == task_kind::boxes) {
-                const std::vector<detection> boxes = detections_of(model_, *net_, task_);
-                for (std::size_t i = 0; i < boxes.size(); ++i) {
-                    const detection& d = boxes[i];
-                    result["found"][i]["box"] = {d.top, d.left, d.bottom, d.right};
-                    std::printf("  %s %.3f: rows %.0f..%.0f, columns %.0f..%.0f\n",
-                                task_.labels[static_cast<std::size_t>(d.label)].c_str(), d.score,
-                                d.top * static_cast<double>(p.height), d.bottom * static_cast<double>(p.height),
-                                d.left * static_cast<double>(p.width), d.right * static_cast<double>(p.width));
-                }
-                if (a_.draw) {
-                    draw(p, boxes);
-                    const fs::path to = *a_.draw / file.filename().replace_extension(".ppm");
-                    write_ppm(to, p);
-                    std::printf("  drawn: %s\n", to.string().c_str());
-                }
-            }
-            results.push_back(std::move(result));
+            const std::vector<detection> found = boxes();
+            results_.push_back(findings(file.filename().string(), found, true));
+            for (const detection& d : found)
+                std::printf("  %s %.3f: rows %.0f..%.0f, columns %.0f..%.0f\n",
+                            task_.labels[static_cast<std::size_t>(d.label)].c_str(), d.score,
+                            d.top * static_cast<double>(p.height), d.bottom * static_cast<double>(p.height),
+                            d.left * static_cast<double>(p.width), d.right * static_cast<double>(p.width));
+            if (!a_.draw || task_.kind != task_kind::boxes) continue;
+            draw(p, found);
+            const fs::path to = *a_.draw / file.filename().replace_extension(".ppm");
+            write_ppm(to, p);
+            std::printf("  drawn: %s\n", to.string().c_str());
         }
-        return results;
     }
 
     json evaluate_cifar10() {
@@ -189,8 +189,9 @@ private:
     std::optional<network> net_;
     task task_;
     executor executor_{a_.threads};
-    std::size_t right_ = 0;     ///< of golden images, those whose label is the largest value
-    std::size_t labelled_ = 0;  ///< of golden images, those that have a label
+    json results_ = json::array();  ///< findings by image
+    std::size_t right_ = 0;         ///< of golden images, those whose label is the largest value
+    std::size_t labelled_ = 0;      ///< of golden images, those that have a label
 };
 
 }  // namespace

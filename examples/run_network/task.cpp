@@ -137,12 +137,12 @@ std::size_t largest_of(const tensor& t) {
     return best;
 }
 
-std::vector<finding> findings_of(const model& m, const network& net, const task& t) {
+std::vector<finding> findings_of(const model& m, const network& net, const task& t,
+                                 const std::vector<detection>& boxes) {
     std::vector<finding> all;
     const auto label = [&](std::size_t i) { return i < t.labels.size() ? t.labels[i] : std::to_string(i); };
     if (t.kind == task_kind::boxes) {
-        for (const detection& d : detections_of(m, net, t))
-            all.push_back({label(static_cast<std::size_t>(d.label)), d.score});
+        for (const detection& d : boxes) all.push_back({label(static_cast<std::size_t>(d.label)), d.score});
     } else if (t.kind == task_kind::attributes) {
         const tensor& out = net.value(m.outputs.front());
         // Above 0 as a logit; behind a sigmoid, above a half.

@@ -53,9 +53,10 @@ struct finding {
     double value;
 };
 
-/// The class of the largest value (the first of equal ones), the attributes above 0, or the largest value of each
-/// output.
-std::vector<finding> findings_of(const model& m, const network& net, const task& t);
+/// The class of the largest value (the first of equal ones), the attributes above 0, the `boxes`, which detections_of
+/// found, or the largest value of each output.
+std::vector<finding> findings_of(const model& m, const network& net, const task& t,
+                                 const std::vector<detection>& boxes);
 
 /// Index of the largest value of a tensor, the first of equal ones.
 std::size_t largest_of(const tensor& t);

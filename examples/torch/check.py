@@ -12,12 +12,13 @@ import torch
 from torch.nn import functional as F
 
 from functions import fake_quantize, ops, trained_threshold
-from layers import Conv2d, Scheme, freeze_norms, freeze_ranges
-from networks import NETWORKS
+from layers import Conv2d, Predictor, Scheme, freeze_norms, freeze_ranges, quantized_bias
+from networks import DETECTORS, NETWORKS
 
 SHAPES = ((1,), (7,), (3, 5), (4, 3, 9, 7), (16, 1, 3, 3), (2, 64, 17, 16), (200000,))
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 FORMATS = ((8, True), (8, False), (4, True), (16, True), (2, True))
+EVERY_NETWORK = NETWORKS | DETECTORS
 failures = []
 
 
@@ -191,40 +192,50 @@ def check_exactness():
     """Sums of codes are exact in float32: float64 gives a quantized layer the same bits."""
     def compare(layer, inputs, output):
         x, = inputs
-        wide = layer.convolve(x.double(), layer.folded_weights().double(), layer.folded_bias().double())
         what = f"float32 beside float64 {tuple(layer.conv.weight.shape)}"
-        same(layer.output(layer.activation(wide.float())), output, what)
+        if isinstance(layer, Predictor):
+            w, b = layer.weight(layer.conv.weight), quantized_bias(layer.conv.bias)
+            wide = F.conv2d(x.double(), w.double(), b.double())
+            same(layer.output(wide.float()), output, what)
+        else:
+            wide = layer.convolve(x.double(), layer.folded_weights().double(), layer.folded_bias().double())
+            same(layer.output(layer.activation(wide.float())), output, what)
 
-    for name, network in NETWORKS.items():
+    for network in EVERY_NETWORK.values():
         network = network(3, 10, Scheme(delay=1))
         x = torch.randint(-128, 128, (16, 3, 32, 32)) / 128
         network(x)
         for layer in network.eval().modules():
-            if isinstance(layer, Conv2d):
+            if isinstance(layer, (Conv2d, Predictor)):
                 layer.register_forward_hook(compare)
         network(x)
 
 
+def flat(outputs):
+    """A detector's outputs as one."""
+    return outputs if isinstance(outputs, torch.Tensor) else torch.cat([part.flatten(1) for part in outputs], 1)
+
+
 def check_networks():
     """Every parameter has a gradient, evaluation changes nothing, a state loads, frozen thresholds rest."""
-    for name, trained, bits in itertools.product(NETWORKS, (False, True), (8, 4)):
+    for name, trained, bits in itertools.product(EVERY_NETWORK, (False, True), (8, 4)):
         scheme = Scheme(weight_bits=bits, trained=trained, delay=1)
-        network = NETWORKS[name](3, 10, scheme)
+        network = EVERY_NETWORK[name](3, 10, scheme)
         x, labels = torch.randn(16, 3, 32, 32), torch.arange(16) % 10
         with torch.no_grad():
             network(x)
-        F.cross_entropy(network(x), labels).backward()
+        F.cross_entropy(flat(network(x)), labels).backward()
         what = f"{name} {'tqt' if trained else 'ema'} int{bits}"
         without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
         expect(not without, f"{what}: no gradient for {without}")
         network.eval()
         before = {key: value.clone() for key, value in network.state_dict().items()}
-        y = network(x)
+        y = flat(network(x))
         changed = [key for key, value in network.state_dict().items() if not torch.equal(value, before[key])]
         expect(not changed, f"{what}: evaluation changes {changed}")
-        other = NETWORKS[name](3, 10, scheme).eval()
+        other = EVERY_NETWORK[name](3, 10, scheme).eval()
         other.load_state_dict(before)
-        same(other(x), y, f"{what}: loaded")
+        same(flat(other(x)), y, f"{what}: loaded")
         freeze_ranges(network)
         learning = [n for n, p in network.named_parameters() if n.endswith("log2_t") and p.requires_grad]
         expect(not learning, f"{what}: {learning} are not frozen")

@@ -1,4 +1,4 @@
-"""Drawn pictures with several attributes each, for networks with several answers. Nothing is downloaded: a picture depends on
+"""Drawn pictures, of several attributes each or with boxes around figures. Nothing is downloaded: a picture depends on
 the part and its number alone."""
 import numpy as np
 
@@ -45,7 +45,55 @@ def picture(source):
     return np.clip(np.rint(image), 0, 255).astype(np.uint8).transpose(2, 0, 1), present
 
 
-def attributes(_, part):
+def attributes(_, part, limit=None):
     """Pictures [n][3][SIDE][SIDE], and of each which ATTRIBUTES it has, as 0 and 1."""
-    pictures = [picture(np.random.default_rng([i, part == "test"])) for i in range(COUNT[part])]
-    return np.stack([p for p, _ in pictures]), np.stack([a for _, a in pictures]).astype(np.float32)
+    every = [picture(np.random.default_rng([i, part == "test"])) for i in range(COUNT[part])[:limit]]
+    return np.stack([p for p, _ in every]), np.stack([a for _, a in every]).astype(np.float32)
+
+
+FIGURES = ("circle", "square", "triangle")
+SCENE, MOST_FIGURES = 64, 4
+SCENES = {"train": 12000, "test": 1000}
+
+
+def scene(source):
+    """RGB bytes [3][SCENE][SCENE] and the boxes of its figures [MOST_FIGURES][5]: 1 + the index in FIGURES, or 0 where
+    there is none, top, left, bottom, right in shares. Boxes overlap by a tenth of the smaller one at most."""
+    rows, columns = np.mgrid[:SCENE, :SCENE].astype(np.float64)
+    ground = source.uniform(40, 216, 3)
+    angle, length = source.uniform(0, 2 * np.pi), source.uniform(0, 40)
+    slope = ((rows * np.cos(angle) + columns * np.sin(angle)) / SCENE - 0.5) * length
+    image = ground + slope[:, :, None]
+    labels = np.zeros((MOST_FIGURES, 5), np.float32)
+    boxes = []
+    wanted = source.integers(1, MOST_FIGURES + 1)
+    for _ in range(20):
+        if len(boxes) == wanted:
+            break
+        kind = source.integers(len(FIGURES))
+        radius = source.uniform(6, 16)
+        y, x = source.uniform(radius, SCENE - radius, 2)
+        distance = shape_of(FIGURES[kind], rows, columns, y, x, radius, source.uniform(0, 2 * np.pi))
+        inside = distance <= 1
+        if source.random() < 0.3:
+            inside &= distance > 0.6
+        at = np.nonzero(inside)
+        box = np.array([at[0].min(), at[1].min(), at[0].max() + 1, at[1].max() + 1])
+        areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (*boxes, box)]
+        shared = [np.clip(np.minimum(box[2:], b[2:]) - np.maximum(box[:2], b[:2]), 0, None).prod() for b in boxes]
+        if any(10 * s > min(areas[-1], a) for s, a in zip(shared, areas)):
+            continue
+        colour = source.uniform(0, 255, 3)
+        while np.abs(colour - ground).max() < 70:
+            colour = source.uniform(0, 255, 3)
+        image[inside] = colour
+        labels[len(boxes)] = [1 + kind, *box / SCENE]
+        boxes.append(box)
+    image += source.normal(0, 6, image.shape)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8).transpose(2, 0, 1), labels
+
+
+def scenes(_, part, limit=None):
+    """Pictures [n][3][SCENE][SCENE] and their boxes [n][MOST_FIGURES][5]."""
+    every = [scene(np.random.default_rng([i, 2 + (part == "test")])) for i in range(SCENES[part])[:limit]]
+    return np.stack([p for p, _ in every]), np.stack([b for _, b in every])

@@ -29,10 +29,14 @@ class WeightQuantizer(nn.Module):
         self.bits, self.axis = bits, None if channels == 1 else 0
         self.log2_t = nn.Parameter(torch.full((channels,), torch.nan, dtype=torch.float64)) if scheme.trained else None
 
+    def exponents(self, w):
+        if self.log2_t is None:
+            return ops.exponents_for(ops.observe(w.detach(), self.axis), self.bits)
+        return ops.tqt_exponents(self.log2_t.detach(), self.bits)
+
     def forward(self, w):
         if self.log2_t is None:
-            exponents = ops.exponents_for(ops.observe(w.detach(), self.axis), self.bits)
-            return fake_quantize(w, exponents, 0, self.bits)
+            return fake_quantize(w, self.exponents(w), 0, self.bits)
         if self.log2_t.isnan().any():
             rows = w.detach().double().reshape(self.log2_t.numel(), -1)
             self.log2_t.data = (3 * rows.square().mean(1).sqrt()).clamp_min(2.0**-20).log2()
@@ -52,6 +56,11 @@ class OutputQuantizer(nn.Module):
     @property
     def quantizing(self):
         return ops.ema_range_quantizing(self.range)
+
+    def exponent(self):
+        if self.log2_t is None:
+            return int(ops.exponents_for(ops.ema_range_current(self.range)))
+        return int(ops.tqt_exponents(self.log2_t.detach(), 8))
 
     def forward(self, x):
         watching = self.training and not self.frozen
@@ -150,6 +159,24 @@ class Linear(nn.Linear):
         if clock is None or not clock.quantizing:
             return super().forward(x)
         return F.linear(x, self.quantizer(self.weight), quantized_bias(self.bias))
+
+
+class Predictor(nn.Module):
+    """A 1x1 convolution with a bias, its grid."""
+
+    def __init__(self, inputs, outputs, scheme=None, bits=None):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 1)
+        if scheme is not None:
+            self.weight = WeightQuantizer(scheme, bits or scheme.weight_bits)
+        self.output = None if scheme is None else OutputQuantizer(scheme)
+
+    def forward(self, x):
+        if self.output is None:
+            return self.conv(x)
+        if not self.output.quantizing:
+            return self.output(self.conv(x))
+        return self.output(F.conv2d(x, self.weight(self.conv.weight), quantized_bias(self.conv.bias)))
 
 
 class Join(nn.Module):

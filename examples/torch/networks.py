@@ -1,28 +1,34 @@
 """The networks. Without a scheme they are float32; names of weights do not depend on it."""
+import torch
 from torch import nn
 
-from layers import Conv2d, GlobalAveragePool, Join, Linear
+from layers import Conv2d, GlobalAveragePool, Join, Linear, Predictor
 
 FIRST_AND_LAST_BITS = 8  # of weights; what is between has the scheme's
 
 
+def mobilenet_features(channels, scheme):
+    """The layers of MobileNetV1 of a quarter of the channels, up to 256; of its five strides of 2 the stem's and three
+    more are left."""
+    blocks = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 1), (128, 1), (128, 1), (128, 1), (128, 1), (128, 1),
+              (256, 2), (256, 1))
+    layers = [Conv2d(channels, 8, 3, 2, activation=nn.ReLU6(), scheme=scheme, bits=FIRST_AND_LAST_BITS)]
+    width = 8
+    for outputs, stride in blocks:
+        layers.append(Conv2d(width, width, 3, stride, True, nn.ReLU6(), scheme))
+        layers.append(Conv2d(width, outputs, activation=nn.ReLU6(), scheme=scheme))
+        width = outputs
+    return nn.Sequential(*layers)
+
+
 class MobileNetV1(nn.Module):
-    """MobileNetV1 of a quarter of the channels for images of 28 or 32 pixels: of its five strides of 2 the stem's and
-    three more are left, so that 2x2 pixels reach the pool."""
+    """For images of 28 or 32 pixels, of which 2x2 reach the pool."""
 
     def __init__(self, channels, classes, scheme=None):
         super().__init__()
-        blocks = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 1), (128, 1), (128, 1), (128, 1), (128, 1),
-                  (128, 1), (256, 2), (256, 1))
-        layers = [Conv2d(channels, 8, 3, 2, activation=nn.ReLU6(), scheme=scheme, bits=FIRST_AND_LAST_BITS)]
-        width = 8
-        for outputs, stride in blocks:
-            layers.append(Conv2d(width, width, 3, stride, True, nn.ReLU6(), scheme))
-            layers.append(Conv2d(width, outputs, activation=nn.ReLU6(), scheme=scheme))
-            width = outputs
-        self.features = nn.Sequential(*layers)
+        self.features = mobilenet_features(channels, scheme)
         self.pool = GlobalAveragePool(scheme)
-        self.classifier = Linear(width, classes, scheme, FIRST_AND_LAST_BITS, scheme and self.pool.output)
+        self.classifier = Linear(256, classes, scheme, FIRST_AND_LAST_BITS, scheme and self.pool.output)
 
     def forward(self, x):
         return self.classifier(self.pool(self.features(x)))
@@ -58,4 +64,47 @@ class ResNet8(nn.Module):
         return self.classifier(self.pool(self.features(x)))
 
 
+class Together(nn.Module):
+    """Predictions of all layers, [images][channels][rows][columns] each, as [images][anchors][per anchor]."""
+
+    def forward(self, parts, per_anchor):
+        return torch.cat([part.permute(0, 2, 3, 1).flatten(1) for part in parts], 1).unflatten(1, (-1, per_anchor))
+
+
+class Ssd(nn.Module):
+    """Boxes and scores from MobileNetV1's last layers of an eighth and a sixteenth of the side, and from one of half as
+    much behind them. Outputs are codes [images][anchors][4] and scores [images][anchors][labels] before the sigmoid."""
+
+    STRIDES = (8, 16, 32)
+
+    def __init__(self, channels, labels, scheme=None, anchors_per_cell=4):
+        super().__init__()
+        self.labels = labels
+        self.features = mobilenet_features(channels, scheme)
+        self.extra = nn.Sequential(Conv2d(256, 64, activation=nn.ReLU6(), scheme=scheme),
+                                   Conv2d(64, 128, 3, 2, activation=nn.ReLU6(), scheme=scheme))
+        widths = (128, 256, 128)
+        self.towers = nn.ModuleList([Conv2d(w, 64, activation=nn.ReLU6(), scheme=scheme) for w in widths])
+        self.codes = nn.ModuleList([Predictor(64, 4 * anchors_per_cell, scheme, FIRST_AND_LAST_BITS) for _ in widths])
+        self.scores = nn.ModuleList([Predictor(64, labels * anchors_per_cell, scheme, FIRST_AND_LAST_BITS)
+                                     for _ in widths])
+        self.all_codes, self.all_scores = Together(), Together()
+        with torch.no_grad():  # scores start near the background's: few anchors answer for a box
+            for predictor in self.scores:
+                predictor.conv.bias.view(-1, labels).copy_(torch.tensor([2.0] + [-2.0] * (labels - 1)))
+
+    @property
+    def taps(self):
+        """How many of the features are before the first map."""
+        return len(self.features) - 4
+
+    def forward(self, x):
+        eighth = self.features[: self.taps](x)
+        sixteenth = self.features[self.taps :](eighth)
+        maps = [tower(x) for tower, x in zip(self.towers, (eighth, sixteenth, self.extra(sixteenth)))]
+        return (self.all_codes([predict(x) for predict, x in zip(self.codes, maps)], 4),
+                self.all_scores([predict(x) for predict, x in zip(self.scores, maps)], self.labels))
+
+
 NETWORKS = {"mobilenet_v1_025": MobileNetV1, "resnet_8": ResNet8}
+DETECTORS = {"ssd_mobilenet_v1_025": Ssd}

@@ -21,8 +21,6 @@ last fifth. Weights learn by SGD with a momentum of 0.9 and a decay of 5e-4, thr
 import argparse
 import fcntl
 import json
-import math
-import os
 import pathlib
 import re
 import statistics
@@ -31,14 +29,10 @@ import sys
 import torch
 
 import data as datasets
-from layers import Scheme, freeze_norms, freeze_ranges
+from layers import Scheme
 from networks import NETWORKS
+from training import FLOAT_RATE, RECIPES, TUNING_RATE, Training, calibrate, save, tested
 
-BATCH = 128
-FLOAT_RATE, TUNING_RATE = 0.1, 0.001
-EPOCHS = {("fashion-mnist", "mobilenet_v1_025"): (5, 2), ("cifar-10", "mobilenet_v1_025"): (30, 6),
-          ("fashion-mnist", "resnet_8"): (5, 2), ("cifar-10", "resnet_8"): (10, 4),
-          ("drawn", "resnet_8"): (12, 4)}  # in float32, of fine-tuning
 SEEDS = (0, 1, 2)
 # What matters most comes first.
 METHODS = (("float32", 32), ("post-training", 8), ("ema", 8), ("tqt", 8), ("tqt", 4), ("float32 again", 32),
@@ -56,129 +50,36 @@ def name_of(run):
     return "{data} {network} {method} {weights} {seed}".format(**run)
 
 
-class Data:
-    """A data set, read once."""
-
-    def __init__(self, name, folder):
-        self.name = name
-        self.images, self.labels = datasets.load(name, "train", folder)
-        self.test = datasets.load(name, "test", folder)
-
-    def batches(self, seed):
-        """Batches of augmented training images without end."""
-        source = torch.Generator().manual_seed(seed)
-        while True:
-            for chosen in torch.randperm(len(self.images), generator=source).split(BATCH)[: self.steps_per_epoch]:
-                images = datasets.augmented(self.images[chosen], datasets.SHIFT[self.name], source)
-                yield as_input(images), self.labels[chosen]
-
-    @property
-    def steps_per_epoch(self):
-        return len(self.images) // BATCH
-
-
-def as_input(images):
-    return datasets.to_floats(images).contiguous(memory_format=torch.channels_last)
-
-
-@torch.no_grad()
-def correct(network, data):
-    """How many of the test images' answers are right."""
-    network.eval()
-    return sum(datasets.right(network(as_input(images)), labels)
-               for images, labels in zip(*(tensor.split(500) for tensor in data.test)))
-
-
-@torch.no_grad()
-def calibrate(network, batches, steps):
-    """Watches ranges as they are behind norms of moving averages."""
-    network.train()
-    freeze_norms(network)
-    for _ in range(steps):
-        network(next(batches)[0])
-    freeze_norms(network, False)
-
-
-def cycle(steps, rises):
-    """Shares of a rate: up in a line for the share `rises` of the steps, then down by a cosine."""
-    top = rises * steps
-    return lambda step: (step + 1) / top if step < top else 0.5 + 0.5 * math.cos(math.pi * (step - top) / (steps - top))
-
-
-def optimizers_of(network, rate, steps, rises):
-    """Optimizers and their schedules: of weights, and, as TQT published it, of thresholds if there are any."""
-    parameters = dict(network.named_parameters())
-    thresholds = [p for name, p in parameters.items() if name.endswith("log2_t")]
-    weights = [p for name, p in parameters.items() if not name.endswith("log2_t")]
-    optimizer = torch.optim.SGD(weights, rate, 0.9, weight_decay=5e-4, nesterov=True)
-    optimizers = [(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, cycle(steps, rises)))]
-    if thresholds:
-        optimizer = torch.optim.Adam(thresholds, 1e-2)
-        optimizers.append((optimizer, torch.optim.lr_scheduler.StepLR(optimizer, round(1000 * 24 / BATCH), 0.5)))
-    return optimizers
-
-
-def train(network, batches, steps, rate, rises, before_step=lambda done: None):
-    """Returns the mean loss of the last tenth of the steps."""
-    optimizers = optimizers_of(network, rate, steps, rises)
-    last = []
-    for step in range(steps):
-        network.train()
-        before_step(step / steps)
-        images, labels = next(batches)
-        network.zero_grad()
-        loss = datasets.loss(network(images), labels)
-        loss.backward()
-        for optimizer, schedule in optimizers:
-            optimizer.step()
-            schedule.step()
-        if step >= 0.9 * steps:
-            last.append(loss.item())
-    return statistics.fmean(last)
-
-
-def freezing(network):
-    """What rests from when on, by the share of fine-tuning that is done."""
-    def before_step(done):
-        if done >= 0.25:
-            freeze_norms(network)
-        if done >= 0.8:
-            freeze_ranges(network)
-
-    return before_step
-
-
-def save(network, path):
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    torch.save(network.state_dict(), unfinished)
-    os.replace(unfinished, path)
-
-
 def execute(run, data, out):
     """Trains and tests. Returns the result's line."""
     torch.manual_seed(run["seed"])
-    batches = data.batches(run["seed"] + (0 if run["method"] == "float32" else 1000))
-    epochs, tuning_epochs = EPOCHS[run["data"], run["network"]]
-    floats = run["weights"] == 32
-    scheme = None if floats else Scheme(weight_bits=run["weights"], trained=run["method"] == "tqt")
-    network = NETWORKS[run["network"]](data.images.shape[1], datasets.OUTPUTS[run["data"]], scheme)
+    recipe = RECIPES[run["data"], run["network"]]
+    batches = datasets.Batches(data, recipe.batch, run["seed"] + (0 if run["method"] == "float32" else 1000))
+    quantized = run["weights"] != 32
+    scheme = Scheme(weight_bits=run["weights"], trained=run["method"] == "tqt") if quantized else None
+    network = NETWORKS[run["network"]](data.train[0].shape[1], len(data.task.names), scheme)
     network.to(memory_format=torch.channels_last)
     result = dict(run)
+
+    def train(epochs, rate, tuning):
+        training = Training(network, batches, epochs * batches.per_epoch, rate, tuning)
+        while training.done < training.steps:
+            training.step()
+        return {"epochs": epochs, "loss": training.last_loss()}
+
     if run["method"] == "float32":
-        result |= {"epochs": epochs,
-                   "loss": train(network, batches, epochs * data.steps_per_epoch, FLOAT_RATE, 0.1)}
-        save(network, checkpoint_of(run, out))
+        result |= train(recipe.epochs, FLOAT_RATE, False)
     else:
-        network.load_state_dict(torch.load(checkpoint_of(run | {"method": "float32", "weights": 32}, out)), strict=False)
+        floats = torch.load(checkpoint_of(run | {"method": "float32", "weights": 32}, out))
+        network.load_state_dict(floats, strict=False)
         if scheme is not None:
             calibrate(network, batches, scheme.delay)
         if run["method"] != "post-training":
-            result |= {"epochs": tuning_epochs,
-                       "loss": train(network, batches, tuning_epochs * data.steps_per_epoch, TUNING_RATE, 0.02,
-                                     freezing(network))}
-        save(network, checkpoint_of(run, out))
-    return result | {"correct": correct(network, data), "images": datasets.answers(data.test[1]),
-                     "training_images": len(data.images), "torch": torch.__version__}
+            result |= train(recipe.tuning_epochs, TUNING_RATE, True)
+    save(network.state_dict(), checkpoint_of(run, out))
+    metrics = tested(network, data.task, data.test)
+    return result | {"correct": metrics["right"], "images": metrics["answers"],
+                     "training_images": len(data.train[0]), "torch": torch.__version__}
 
 
 def read_results(path):
@@ -219,7 +120,7 @@ def train_all(options, out):
             return
         with lock:
             if run["data"] not in loaded:
-                loaded = {run["data"]: Data(run["data"], options.data)}
+                loaded = {run["data"]: datasets.load(run["data"], options.data)}
             result = execute(run, loaded[run["data"]], out)
             with open(results, "a", encoding="utf-8") as file:
                 file.write(json.dumps(result) + "\n")
@@ -279,8 +180,6 @@ def main():
             with open(options.json, "w", encoding="utf-8") as file:
                 json.dump([dict(zip(keys, key)) | row for key, row in rows.items()], file, indent=1)
         return 0
-    if options.data is None:
-        parser.error("--data or $PO2QUANT_DATA_DIR must say where the data sets are")
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     train_all(options, options.out)
