@@ -112,7 +112,7 @@ void check_conv2d_packing(random_source& random, int codes, int registers, bool 
                                                                       vector * table.lanes + lane)] != sum;
                 }
     }
-    CAPTURE(s.input.channels, s.outputs, s.groups, taps, table.lanes, max_vectors, codes, registers,
+    CAPTURE(s.input.channels, s.outputs, s.groups, taps, table.lanes, max_vectors, codes, registers, halves_apart,
             static_cast<int>(layout));
     CHECK(wrong == 0);
     CHECK(next_output == s.outputs);
