@@ -15,9 +15,9 @@ using engine = std::function<void()>;
 struct workload {
     double macs = 0;   ///< multiply-accumulates of one call, padded taps counted; 0: a pass, bound by memory
     double bytes = 0;  ///< read and written by one call
-    std::function<engine(const kernel_table*)> make;
-    std::function<engine(const kernel_table*)> make_apart;  ///< a fused op's ops apart; else empty
-    engine bandwidth;                                       ///< of a pass: its roof, which moves as many bytes
+    std::function<engine(const kernel_table*)> make = {};
+    std::function<engine(const kernel_table*)> make_apart = {};  ///< a fused op's ops apart; else empty
+    engine bandwidth = {};                                       ///< of a pass: its roof, which moves as many bytes
 };
 
 struct row {
