@@ -1,6 +1,7 @@
 // All instruction sets of this machine beside the plain loops of -O3 -march=native, in one run on one thread: every row
 // times its engines and their roofs in turn. A cell is the rate, × the speed-up over the plain loop, and the part of
-// the roof: the bandwidth at that size, or the instruction set's own dot-product peak.
+// the roof: the bandwidth at that size, or the instruction set's own dot-product peak, for the plain loop that of the
+// best one.
 //   po2quant_bench_isas [--json FILE] [--filter REGEX] [--rounds N] [--seed N]
 #include <algorithm>
 #include <cstdio>
