@@ -12,7 +12,7 @@ template <class Arch>
 std::int64_t dot_products(std::int64_t repetitions) {
     using ops = simd::integer<Arch>;
     using dot = typename ops::dot_i8;
-    constexpr int inputs = 4;
+    constexpr int inputs = ops::registers >= 32 || dot::registers == 1 ? 4 : 3;
     constexpr int outputs = ops::registers >= 32 ? 3 : 2;
     constexpr int chains = inputs * outputs;
     alignas(64) static const std::int8_t codes[64] = {3, 1, 4, 1, 5, 9, 2, 6};

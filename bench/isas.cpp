@@ -2,7 +2,7 @@
 // times its engines and their roofs in turn. A cell is the rate, × the speed-up over the plain loop, and the part of
 // the roof: the bandwidth at that size, or the instruction set's own dot-product peak, for the plain loop that of the
 // best one.
-//   po2quant_bench_isas [--json FILE] [--filter REGEX] [--rounds N] [--seed N]
+//   po2quant_bench_table [--json FILE] [--filter REGEX] [--rounds N] [--seed N]
 #include <algorithm>
 #include <cstdio>
 #include <fstream>

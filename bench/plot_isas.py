@@ -1,4 +1,4 @@
-"""Draws what `po2quant_bench_isas --json` wrote: the layers under the roofs of each instruction set, and the rates of all
+"""Draws what `po2quant_bench_table --json` wrote: the layers under the roofs of each instruction set, and the rates of all
 rows as bars. Noisy figures are not drawn.
 
     python3 bench/plot_isas.py FILE.json FILE.svg
