@@ -6,13 +6,21 @@
 
 namespace po2quant::bench {
 
-/// Twelve independent chains of dot products, eight where there are few registers: more than latency times throughput
-/// on any CPU so far. Returns the multiply-accumulates done.
+/// Makes a compiler forget what a step of dot products holds, if it can in a register.
+template <class Step>
+PO2Q_INLINE void forget(Step& s) {
+    if constexpr (requires { s.even; }) asm volatile("" : "+x"(s.even), "+x"(s.odd));
+    else asm volatile("" : "+m"(s));
+}
+
+/// Independent chains of dot products, more than latency times throughput on any CPU so far: twelve, or where there are
+/// few registers eight, or four of dot products that take two registers and several instructions. Returns the
+/// multiply-accumulates done.
 template <class Arch>
 std::int64_t dot_products(std::int64_t repetitions) {
     using ops = simd::integer<Arch>;
     using dot = typename ops::dot_i8;
-    constexpr int inputs = ops::registers >= 32 || dot::registers == 1 ? 4 : 3;
+    constexpr int inputs = ops::registers >= 32 || dot::registers == 1 ? 4 : 2;
     constexpr int outputs = ops::registers >= 32 ? 3 : 2;
     constexpr int chains = inputs * outputs;
     alignas(64) static const std::int8_t codes[64] = {3, 1, 4, 1, 5, 9, 2, 6};
@@ -25,7 +33,9 @@ std::int64_t dot_products(std::int64_t repetitions) {
     typename ops::reg acc[chains];
     simd::unroll<chains>([&](auto i) PO2Q_INLINE_LAMBDA { acc[i] = ops::set(i); });
     for (std::int64_t r = 0; r < repetitions; ++r) {
-        asm volatile("" : "+m"(x), "+m"(w));  // any values: else products are taken out of the loop, or shared
+        // Else products are taken out of the loop, or shared.
+        simd::unroll<inputs>([&](auto i) PO2Q_INLINE_LAMBDA { forget(x[i]); });
+        simd::unroll<outputs>([&](auto i) PO2Q_INLINE_LAMBDA { forget(w[i]); });
         simd::unroll<chains>([&](auto i)
                                  PO2Q_INLINE_LAMBDA { acc[i] = dot::dot(acc[i], x[i / outputs], w[i % outputs]); });
     }
