@@ -2,6 +2,7 @@
 /// Timing of several things in turn, so that a machine that changes its speed changes it for all.
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <random>
 #include <vector>
@@ -28,12 +29,13 @@ struct rounds_summary {
 inline rounds_summary time_in_turn(const std::vector<contender*>& all, int rounds, std::mt19937& random) {
     constexpr double slow = 1.15;
     const std::function<void()> dot_products = dot_product_peak(best());
+    const std::int64_t calls = calls_for(dot_products, 1e-4);
     std::vector<double> peak_times;
     std::vector<std::size_t> order(all.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     for (contender* c : all) c->times.clear();
     for (int round = 0; round < rounds; ++round) {
-        peak_times.push_back(time_calls(dot_products, 1));
+        peak_times.push_back(time_calls(dot_products, calls));
         std::shuffle(order.begin(), order.end(), random);
         for (const std::size_t i : order) all[i]->times.push_back(time_calls(all[i]->run, all[i]->calls));
     }

@@ -16,7 +16,7 @@ std::vector<std::string> other_isas();
 /// The instruction set whose roofs are those of the machine.
 inline const kernel_table& best() { return runnable_tables().back(); }
 
-/// About a tenth of a millisecond of an instruction set's dot products, and how many multiply-accumulates these are.
+/// A call of an instruction set's dot products, some microseconds, and its multiply-accumulates.
 constexpr std::int64_t dot_product_repetitions = 2000;
 inline auto dot_product_peak(const kernel_table& table) {
     return [&table] { table.dot_products(dot_product_repetitions); };
