@@ -27,8 +27,7 @@ timing measure(benchmark::State& state, Kernel kernel, Roof roof) {
         roof_times.push_back(time_calls(roof, roof_calls));
         state.SetIterationTime(time);
     }
-    const double median = quantile(kernel_times, 0.5);
-    return {median, quantile(roof_times, 0.5), (quantile(kernel_times, 0.75) - quantile(kernel_times, 0.25)) / median};
+    return {quantile(kernel_times, 0.5), quantile(roof_times, 0.5), spread(kernel_times)};
 }
 
 }  // namespace po2quant::bench

@@ -36,4 +36,9 @@ inline double quantile(std::vector<double> values, double q) {
     return values[static_cast<std::size_t>(at)];
 }
 
+/// Distance of the quartiles over the median.
+inline double spread(const std::vector<double>& values) {
+    return (quantile(values, 0.75) - quantile(values, 0.25)) / quantile(values, 0.5);
+}
+
 }  // namespace po2quant::bench

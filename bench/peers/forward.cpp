@@ -159,7 +159,7 @@ result measure(const layer& l, int count, tensors& t, Op op, const options& o) {
     }
     r.own = quantile(own_times, 0.5);
     r.other = quantile(other_times, 0.5);
-    r.spread = (quantile(own_times, 0.75) - quantile(own_times, 0.25)) / r.own;
+    r.spread = spread(own_times);
     return r;
 }
 

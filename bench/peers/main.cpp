@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <memory>
 #include <random>
@@ -17,6 +15,9 @@
 #include <po2quant/inference/conv2d.hpp>
 #include <po2quant/inference/depthwise_conv2d.hpp>
 
+#include "../emulation.hpp"
+#include "../in_turn.hpp"
+#include "../options.hpp"
 #include "../plain.hpp"
 #include "../runnable_tables.hpp"
 #include "../shapes.hpp"
@@ -81,21 +82,11 @@ peer plain_peer() {
             }};
 }
 
-struct row {
+struct row : contender {
     const peer* who;
-    runner run;
     std::vector<std::int8_t> output;
-    std::int64_t calls = 1;
-    std::vector<double> times;
     std::int64_t differing = 0;
     std::int64_t ties = 0;
-};
-
-struct options {
-    std::string json;
-    std::regex filter{".*"};
-    int rounds = 21;
-    unsigned seed = 1;
 };
 
 std::vector<peer> peers() {
@@ -154,12 +145,13 @@ result measure(const std::vector<peer>& all, const layer& l, const options& o, s
         else conv2d({.input = input, .outputs = l.outputs, .window = window}, weights, bias, q).accumulate(in, sums);
     }
     for (const peer& e : all) {
-        row w{&e, e.make(p), {}, 1, {}, 0, 0};
-        if (!w.run) {
+        const runner run = e.make(p);
+        if (!run) {
             std::fprintf(stderr, "not measured: %s has no %s\n", e.name.c_str(), l.name);
             continue;
         }
-        (*w.run)();
+        (*run)();
+        row w{{*run, calls_for(*run, 2e-4), {}}, &e, {}, 0, 0};
         w.output.assign(output.begin(), output.end());
         for (std::size_t i = 0; !r.rows.empty() && i < w.output.size(); ++i) {
             if (w.output[i] == r.rows.front().output[i]) continue;
@@ -167,27 +159,13 @@ result measure(const std::vector<peer>& all, const layer& l, const options& o, s
             // Half to even instead of half up: one less, exactly at a tie.
             w.ties += (sums[i] & ((1 << shift) - 1)) == 1 << (shift - 1) && w.output[i] == r.rows.front().output[i] - 1;
         }
-        w.calls = calls_for(*w.run, 2e-4);
         r.rows.push_back(std::move(w));
     }
-    const auto dot = [] { best().dot_products(2000); };
-    const double dot_macs = 2000.0 * static_cast<double>(best().dot_products(1));
-    std::vector<double> canary;
-    std::vector<std::size_t> order(r.rows.size());
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-    for (int round = 0; round < o.rounds; ++round) {
-        canary.push_back(time_calls(dot, 1));
-        std::shuffle(order.begin(), order.end(), random);
-        for (const std::size_t i : order) r.rows[i].times.push_back(time_calls(*r.rows[i].run, r.rows[i].calls));
-    }
-    // Rounds in which the machine was slow count for nobody.
-    const double usual = quantile(canary, 0.5);
-    for (int round = o.rounds - 1; round >= 0; --round) {
-        if (canary[static_cast<std::size_t>(round)] <= 1.15 * usual) continue;
-        ++r.discarded;
-        for (row& w : r.rows) w.times.erase(w.times.begin() + round);
-    }
-    r.peak = dot_macs / usual;
+    std::vector<contender*> contenders;
+    for (row& w : r.rows) contenders.push_back(&w);
+    const auto [peak, discarded] = time_in_turn(contenders, o.rounds, random);
+    r.peak = peak;
+    r.discarded = discarded;
     return r;
 }
 
@@ -216,10 +194,9 @@ void print(const result& r, const std::vector<peer>& all) {
     }
     const row* other = best_peer(r);
     const std::vector<double>& own = r.rows.front().times;
-    const double spread = (quantile(own, 0.75) - quantile(own, 0.25)) / quantile(own, 0.5);
     const double fastest = quantile(other->times, 0.5);
     std::printf(" **%.2f**, **%.2f** (%s) | %.0f %% |\n", fastest / quantile(own, 0.5),
-                fastest / quantile(r.rows[1].times, 0.5), other->who->name.c_str(), 100 * spread);
+                fastest / quantile(r.rows[1].times, 0.5), other->who->name.c_str(), 100 * spread(own));
     std::fflush(stdout);
 }
 
@@ -231,9 +208,9 @@ void write_json(const std::string& path, const std::vector<result>& results) {
             const double t = quantile(w.times, 0.5);
             out << separator << R"(  {"engine": ")" << w.who->name << R"(", "version": ")" << w.who->version
                 << R"(", "shape": ")" << r.shape << R"(", "median_us": )" << t * 1e6 << R"(, "spread": )"
-                << (quantile(w.times, 0.75) - quantile(w.times, 0.25)) / t << R"(, "peak_fraction": )"
-                << r.macs / t / r.peak << R"(, "ratio": )" << t / median_of(r, "po2quant") << R"(, "differing": )"
-                << w.differing << R"(, "ties": )" << w.ties << R"(, "discarded_rounds": )" << r.discarded << "}";
+                << spread(w.times) << R"(, "peak_fraction": )" << r.macs / t / r.peak << R"(, "ratio": )"
+                << t / median_of(r, "po2quant") << R"(, "differing": )" << w.differing << R"(, "ties": )" << w.ties
+                << R"(, "discarded_rounds": )" << r.discarded << "}";
             separator = ",\n";
         }
     out << "\n]\n";
@@ -361,22 +338,6 @@ int run(const options& o) {
 }  // namespace po2quant::bench
 
 int main(int argc, char** argv) {
-    po2quant::bench::options o;
-    for (int i = 1; i < argc; i += 2) {
-        const std::string name = argv[i];
-        if (i + 1 == argc || (name != "--json" && name != "--filter" && name != "--rounds" && name != "--seed")) {
-            std::fprintf(stderr, "%s: allowed are --json FILE, --filter REGEX, --rounds N, --seed N\n", name.c_str());
-            return 2;
-        }
-        try {
-            if (name == "--json") o.json = argv[i + 1];
-            if (name == "--filter") o.filter = std::regex(argv[i + 1]);
-            if (name == "--rounds") o.rounds = std::max(3, std::stoi(argv[i + 1]));
-            if (name == "--seed") o.seed = static_cast<unsigned>(std::stoul(argv[i + 1]));
-        } catch (const std::exception&) {
-            std::fprintf(stderr, "%s %s: not a value it can have\n", name.c_str(), argv[i + 1]);
-            return 2;
-        }
-    }
-    return po2quant::bench::run(o);
+    po2quant::bench::refuse_emulation();
+    return po2quant::bench::run(po2quant::bench::parse_options(argc, argv));
 }
