@@ -9,6 +9,7 @@
 #include <po2quant/inference/integer_forward.hpp>
 #include <po2quant/inference/separable_conv2d.hpp>
 
+#include "layer_requantization.hpp"
 #include "plain.hpp"
 #include "runnable_tables.hpp"
 #include "shapes.hpp"
@@ -194,19 +195,6 @@ workload open_pass(const pass& p, std::int64_t n) {
 }
 
 // ---- convolutions ---------------------------------------------------------------------------------------------------
-
-constexpr int weight_exponents[] = {-7};
-constexpr int bias_exponents[] = {-11};
-constexpr int shift = 7;
-
-requantization layer_requantization(integer_format input = int8) {
-    return {.input_exponent = -4,
-            .weight_exponents = weight_exponents,
-            .bias_exponents = bias_exponents,
-            .output_exponent = -4,
-            .clamp = activation::relu6,
-            .input_format = input};
-}
 
 template <class Shape>
 Shape shape_of(const layer& l, std::int64_t batch = 1) {

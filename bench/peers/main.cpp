@@ -17,6 +17,7 @@
 
 #include "../emulation.hpp"
 #include "../in_turn.hpp"
+#include "../layer_requantization.hpp"
 #include "../options.hpp"
 #include "../plain.hpp"
 #include "../runnable_tables.hpp"
@@ -26,20 +27,6 @@
 
 namespace po2quant::bench {
 namespace {
-
-constexpr int weight_exponents[] = {-7};
-constexpr int bias_exponents[] = {-11};
-constexpr int shift = 7;
-
-/// The same rule as peer_layer's: relu6 on a grid of 2^−4 is 0..96.
-requantization our_requantization(integer_format input) {
-    return {.input_exponent = -4,
-            .weight_exponents = weight_exponents,
-            .bias_exponents = bias_exponents,
-            .output_exponent = -4,
-            .clamp = activation::relu6,
-            .input_format = input};
-}
 
 template <class Op>
 runner run_of(std::shared_ptr<Op> op, const peer_layer& l) {
@@ -56,13 +43,13 @@ peer our_peer(const char* name, integer_format input) {
                     const depthwise_conv2d_shape s{.input = l.input, .window = l.window};
                     return run_of(std::make_shared<depthwise_conv2d>(
                                       s, std::span(l.weights, static_cast<std::size_t>(s.weights())), bias,
-                                      our_requantization(input), weight_layout::hwio, best().layers.depthwise_conv2d),
+                                      layer_requantization(input), weight_layout::hwio, best().layers.depthwise_conv2d),
                                   l);
                 }
                 const conv2d_shape s{.input = l.input, .outputs = l.outputs, .window = l.window};
                 return run_of(
                     std::make_shared<conv2d>(s, std::span(l.weights, static_cast<std::size_t>(s.weights())), bias,
-                                             our_requantization(input), weight_layout::hwio, best().layers.conv2d),
+                                             layer_requantization(input), weight_layout::hwio, best().layers.conv2d),
                     l);
             }};
 }
@@ -140,7 +127,7 @@ result measure(const std::vector<peer>& all, const layer& l, const options& o, s
     p.output = output.data();
     {
         const std::span in(p.codes, codes.size());
-        const auto q = our_requantization(int8);
+        const auto q = layer_requantization(int8);
         if (p.depthwise()) depthwise_conv2d({.input = input, .window = window}, weights, bias, q).accumulate(in, sums);
         else conv2d({.input = input, .outputs = l.outputs, .window = window}, weights, bias, q).accumulate(in, sums);
     }

@@ -1,5 +1,5 @@
 # WebAssembly with SIMD128 by clang 19, its programs run by node: apt-get install clang-19 lld-19 wasi-libc
-# libc++-19-dev-wasm32 libc++abi-19-dev-wasm32 libclang-rt-19-dev-wasm32 nodejs. It needs xsimd 13 or newer, which
+# libc++-19-dev-wasm32 libc++abi-19-dev-wasm32 libclang-rt-19-dev-wasm32 nodejs. It needs xsimd 14, which
 # knows the instructions where __EMSCRIPTEN__ is defined. WASI has neither exceptions nor threads; node 20 crashes at its
 # end where it has compiled a large program by several.
 set(CMAKE_SYSTEM_NAME Generic)

@@ -18,6 +18,17 @@ def shape_of(kind, rows, columns, y, x, radius, angle):
     return np.maximum.reduce([v * 2, -v + np.sqrt(3) * u, -v - np.sqrt(3) * u])
 
 
+def figure(source, kind, rows, columns, smallest, largest):
+    """Where a figure of any place and angle is, now and then with a hole: true for its pixels."""
+    radius = source.uniform(smallest, largest)
+    y, x = source.uniform(radius, len(rows) - radius, 2)
+    distance = shape_of(kind, rows, columns, y, x, radius, source.uniform(0, 2 * np.pi))
+    inside = distance <= 1
+    if source.random() < 0.3:
+        inside &= distance > 0.6
+    return inside
+
+
 def picture(source):
     """RGB bytes [3][SIDE][SIDE] and which attributes it has."""
     rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float64)
@@ -31,12 +42,7 @@ def picture(source):
     for index in source.permutation(3):
         if not present[index]:
             continue
-        radius = source.uniform(6, 10)
-        y, x = source.uniform(radius, SIDE - radius, 2)
-        distance = shape_of(ATTRIBUTES[index], rows, columns, y, x, radius, source.uniform(0, 2 * np.pi))
-        inside = distance <= 1
-        if source.random() < 0.3:
-            inside &= distance > 0.6
+        inside = figure(source, ATTRIBUTES[index], rows, columns, 6, 10)
         colour = source.uniform(0, 255, 3)
         while np.abs(colour - ground).max() < 60:
             colour = source.uniform(0, 255, 3)
@@ -71,12 +77,7 @@ def scene(source):
         if len(boxes) == wanted:
             break
         kind = source.integers(len(FIGURES))
-        radius = source.uniform(6, 16)
-        y, x = source.uniform(radius, SCENE - radius, 2)
-        distance = shape_of(FIGURES[kind], rows, columns, y, x, radius, source.uniform(0, 2 * np.pi))
-        inside = distance <= 1
-        if source.random() < 0.3:
-            inside &= distance > 0.6
+        inside = figure(source, FIGURES[kind], rows, columns, 6, 16)
         at = np.nonzero(inside)
         box = np.array([at[0].min(), at[1].min(), at[0].max() + 1, at[1].max() + 1])
         areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (*boxes, box)]

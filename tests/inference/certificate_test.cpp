@@ -282,7 +282,7 @@ TEST_CASE("where the certificate says so, float32 training and integers give the
     int certified = 0;
     int not_certified = 0;
     int differing = 0;
-    for (int round = 0; round < (full() ? 20000 : 600); ++round) {
+    for (int round = 0; round < (full() ? 20000 : 2400); ++round) {
         check_training<std::int8_t>(random, certified, not_certified, differing);
         check_training<std::int16_t>(random, certified, not_certified, differing);
     }
@@ -290,7 +290,7 @@ TEST_CASE("where the certificate says so, float32 training and integers give the
     CHECK(certified > 100);
     // Where it does not, they do differ now and then: the certificate is not idle caution.
     CHECK(not_certified > 100);
-    CHECK(differing > 0);
+    CHECK(differing > 10);
 }
 
 /// One output from given floats.

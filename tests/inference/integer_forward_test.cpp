@@ -156,7 +156,7 @@ TEST_CASE("integer_forward_conv2d equals the reference, and float32 convolutions
         const int bits = random.integer(0, 3) == 0 ? 16 : 8;
         // The loops in floats take a while; int32 must hold the worst sum.
         const auto products = [&] { return s.window.kernel.height * s.window.kernel.width * s.group_inputs(); };
-        while (s.macs() > 100000 || products() >> (24 - bits) > 0) s = random_conv2d_shape(random);
+        while (s.macs() > 100000 || products() >> (25 - bits) > 0) s = random_conv2d_shape(random);
         const random_pass pass(random, s, bits);
         CAPTURE(s.input.batch, s.input.height, s.input.width, s.input.channels, s.outputs, s.groups,
                 pass.input_q.format.bits, pass.input_q.exponent, pass.exponents[0]);

@@ -20,7 +20,7 @@ namespace po2quant {
 namespace arch {
 
 /// Whatever the compiler's baseline is, in portable C++ for integers; floats as xsimd has them: SSE2 on x86-64, NEON on
-/// AArch64; where it has none, xsimd 13 and newer emulate them.
+/// AArch64; where it has none, xsimd 14 emulates them.
 struct generic {
     static constexpr const char* name = "generic";
 #if defined(__x86_64__) || defined(__i386__)
