@@ -344,9 +344,9 @@ TEST_CASE("toy: the threshold of a Gaussian moves to a power of two of small err
                         t[0] = tqt_update(
                             t[0], tqt_gradient(gradient_sum(x, dy, q), q.exponent),
                             {.rule = rule, .learning_rate = staircase{0.05, 0.5, 400}.at(step), .epsilon = 1e-20});
-                        freeze_next(t, step, {.start = 1000, .interval = 50});
+                        freeze_next(t, step, {.start = 1000, .interval = 1});
                     }
-                    // It oscillates around the border between two bins, and is frozen in the more popular one.
+                    // It oscillates around the border between two bins, and is frozen when it is in its average's.
                     CHECK(t[0].state.frozen);
                     CHECK(std::abs(t[0].exponent(format) - best) <= 1);
                     CHECK(quantization_error(x, variance, {format, t[0].exponent(format)}) < 5 * least);
