@@ -21,37 +21,15 @@
 /// vpdpbusd wants), the result does not: the certificate says so.
 /// Requires (checked one layer up): taps ascend, every address they name is inside the input, run >= 1.
 /// Guarantees: reads exactly the named inputs, writes exactly rows × columns × outputs; no allocation, no exceptions.
-#include <po2quant/kernels/epilogue.hpp>
+#include <utility>
+
+#include <po2quant/kernels/conv2d_pixel_lanes.hpp>
+#include <po2quant/kernels/conv2d_rectangle.hpp>
 #include <po2quant/kernels/pack_weights.hpp>
 #include <po2quant/kernels/requantize.hpp>
 #include <po2quant/numerics/format.hpp>
 
 namespace po2quant::kernels {
-
-/// One run of inputs of every pixel, and its weights, as distances in elements.
-struct conv2d_tap {
-    std::int64_t input;    ///< from the pixel's first tap
-    std::int64_t weights;  ///< from the block's first weight, per output lane
-};
-
-template <class Input>
-struct conv2d_rectangle {
-    const Input* input;          ///< first tap of the first pixel, first channel of the group
-    std::int64_t input_row;      ///< elements from a pixel's input to that of the pixel below
-    std::int64_t input_column;   ///< … and to that of the pixel beside
-    void* output;                ///< first channel of the block at the first pixel: int8 codes, int32 sums or floats
-    std::int64_t output_row;     ///< elements
-    std::int64_t output_column;  ///< elements
-    std::int64_t rows;
-    std::int64_t columns;
-    const conv2d_tap* taps;
-    std::int64_t tap_count;
-    std::int64_t run;          ///< elements per tap
-    const void* weights;       ///< the block's packed weights, aligned to 64 bytes
-    const std::int32_t* bias;  ///< the block's, in lane order
-    int outputs;               ///< channels of the block that exist
-    requantize_block requantize;
-};
 
 /// Whether a dot product takes the codes of two pixels.
 template <class Dot>
@@ -70,10 +48,40 @@ constexpr int conv2d_tile_pixels(int vectors) {
     return fit < 1 ? 1 : fit < 8 ? fit : 8;
 }
 
-/// Short: runs have less codes than a step takes.
+/// The pixels of a rectangle as lines: rows, or columns where those make fewer tiles.
+template <class Input>
+struct conv2d_lines {
+    std::int64_t lines;
+    std::int64_t pixels;  ///< of a line
+    // Distances between neighbouring pixels and lines; of outputs in bytes.
+    std::int64_t input_pixel;
+    std::int64_t input_line;
+    std::int64_t output_pixel;
+    std::int64_t output_line;
+
+    PO2Q_INLINE conv2d_lines(const conv2d_rectangle<Input>& r, int tile_pixels) {
+        const std::int64_t bytes = output_bytes(r.requantize.kind);
+        lines = r.rows;
+        pixels = r.columns;
+        input_pixel = r.input_column;
+        input_line = r.input_row;
+        output_pixel = r.output_column * bytes;
+        output_line = r.output_row * bytes;
+        const auto tiles = [=](std::int64_t n) { return (n + tile_pixels - 1) / tile_pixels; };
+        if (lines * tiles(pixels) > pixels * tiles(lines)) {
+            std::swap(lines, pixels);
+            std::swap(input_pixel, input_line);
+            std::swap(output_pixel, output_line);
+        }
+    }
+    /// From the first pixel of a tile to its pixel p, in elements.
+    PO2Q_INLINE std::int64_t input(int p) const { return p * input_pixel; }
+};
+
+/// A tile of a line, from its pixel `first` on. Short: runs have less codes than a step takes.
 template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
 PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
-                             const typename Dot::input* const (&pixel)[Pixels], void* const (&out)[Pixels],
+                             const conv2d_lines<typename Dot::input>& line, const typename Dot::input* first, char* out,
                              const tile_store<Arch, Vectors>& store) {
     using ops = simd::integer<Arch>;
     constexpr int step = ops::lanes * Dot::codes;  // weights of a register of outputs
@@ -84,14 +92,14 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
     const std::int64_t steps = (r.run + Dot::codes - 1) / Dot::codes;
     for (std::int64_t t = 0; t < r.tap_count; ++t) {
         const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
-        std::int64_t at = r.taps[t].input;
-        const std::int64_t last = at + r.run - Dot::codes;
+        const typename Dot::input* at = first + r.taps[t].input;
+        const typename Dot::input* const last = at + r.run - Dot::codes;
         std::int64_t left = steps;
         if constexpr (!Short && requires { Dot::group; }) {
             constexpr int group_codes = Dot::group * Dot::codes;
             for (std::int64_t groups = r.run / group_codes; groups > 0; --groups) {
-                decltype(Dot::load_group(pixel[0])) x[Pixels];
-                simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { x[p] = Dot::load_group(pixel[p] + at); });
+                decltype(Dot::load_group(at)) x[Pixels];
+                simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { x[p] = Dot::load_group(at + line.input(p)); });
                 simd::unroll<Dot::group * Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
                     constexpr int v = i % Vectors;
                     const auto weights = Dot::load(w + i * step);
@@ -107,8 +115,9 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
         for (; left > 0; --left, at += Dot::codes, w += Vectors * step) {
             if (at > last) at = last;
             const auto codes_of = [&](auto p) PO2Q_INLINE_LAMBDA {
-                if constexpr (Short) return Dot::broadcast_first(pixel[p] + r.taps[t].input, static_cast<int>(r.run));
-                else return Dot::broadcast(pixel[p] + at);
+                if constexpr (Short)
+                    return Dot::broadcast_first(first + r.taps[t].input + line.input(p), static_cast<int>(r.run));
+                else return Dot::broadcast(at + line.input(p));
             };
             if constexpr (Dot::keep_weights) {
                 decltype(Dot::load(w)) weights[Vectors];
@@ -119,7 +128,7 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
                                               PO2Q_INLINE_LAMBDA { acc[p][v] = Dot::dot(acc[p][v], x, weights[v]); });
                 });
             } else {
-                decltype(Dot::broadcast(pixel[0])) x[Pixels];
+                decltype(Dot::broadcast(at)) x[Pixels];
                 simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { x[p] = codes_of(p); });
                 simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
                     const auto weights = Dot::load(w + v * step);
@@ -129,14 +138,14 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
             }
         }
     }
-    store(out, acc, r.requantize, r.outputs);
+    store(out, line.output_pixel, acc, r.requantize, r.outputs);
 }
 
 /// The same by pairs of pixels.
 template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
 PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r,
-                                  const typename Dot::input* const (&pixel)[Pixels], void* const (&out)[Pixels],
-                                  const tile_store<Arch, Vectors>& store) {
+                                  const conv2d_lines<typename Dot::input>& line, const typename Dot::input* first,
+                                  char* out, const tile_store<Arch, Vectors>& store) {
     using ops = simd::integer<Arch>;
     constexpr int step = ops::lanes * Dot::codes;  // weights of a register of outputs
     constexpr int pairs = (Pixels + 1) / 2;
@@ -148,18 +157,20 @@ PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r
     const std::int64_t steps = (r.run + Dot::codes - 1) / Dot::codes;
     for (std::int64_t t = 0; t < r.tap_count; ++t) {
         const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
-        std::int64_t at = r.taps[t].input;
-        const std::int64_t last = at + r.run - Dot::codes;
+        const typename Dot::input* at = first + r.taps[t].input;
+        const typename Dot::input* const last = at + r.run - Dot::codes;
         for (std::int64_t left = steps; left > 0; --left, at += Dot::codes, w += Vectors * step) {
             if (at > last) at = last;
-            decltype(Dot::load_pair(pixel[0], pixel[0])) x[pairs];
+            decltype(Dot::load_pair(at, at)) x[pairs];
             simd::unroll<pairs>([&](auto p) PO2Q_INLINE_LAMBDA {
-                const auto* first = pixel[2 * p];
-                const auto* second = pixel[2 * p + 1 < Pixels ? 2 * p + 1 : 2 * p];
-                if constexpr (Short)
-                    x[p] = Dot::load_pair_first(first + r.taps[t].input, second + r.taps[t].input,
-                                                static_cast<int>(r.run));
-                else x[p] = Dot::load_pair(first + at, second + at);
+                const std::int64_t one = line.input(2 * p);
+                const std::int64_t other = line.input(2 * p + 1 < Pixels ? 2 * p + 1 : 2 * p);
+                if constexpr (Short) {
+                    const auto* run = first + r.taps[t].input;
+                    x[p] = Dot::load_pair_first(run + one, run + other, static_cast<int>(r.run));
+                } else {
+                    x[p] = Dot::load_pair(at + one, at + other);
+                }
             });
             simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
                 const auto weights = Dot::load(w + v * step);
@@ -174,88 +185,42 @@ PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r
         const auto& pair = sums[p / 2][i % Vectors];
         acc[p][i % Vectors] = p % 2 == 0 ? pair.first() : pair.second();
     });
-    store(out, acc, r.requantize, r.outputs);
+    store(out, line.output_pixel, acc, r.requantize, r.outputs);
 }
 
-/// Walks over the pixels of a rectangle, row by row.
-template <class Input>
-struct conv2d_cursor {
-    const Input* input;
-    char* output;
-    std::int64_t left;  ///< pixels of the row
-    // Distances to the next pixel, and from behind a row's last pixel to the next row's first; of outputs in bytes.
-    std::int64_t columns;
-    std::int64_t input_column;
-    std::int64_t input_row;
-    std::int64_t output_column;
-    std::int64_t output_row;
-
-    PO2Q_INLINE explicit conv2d_cursor(const conv2d_rectangle<Input>& r)
-        : input(r.input),
-          output(static_cast<char*>(r.output)),
-          left(r.columns),
-          columns(r.columns),
-          input_column(r.input_column) {
-        const std::int64_t bytes = output_bytes(r.requantize.kind);
-        input_row = r.input_row - columns * input_column;
-        output_column = r.output_column * bytes;
-        output_row = r.output_row * bytes - columns * output_column;
-    }
-    PO2Q_INLINE void next_row() {
-        if (left != 0) return;
-        left = columns;
-        input += input_row;
-        output += output_row;
-    }
-    /// The next Pixels pixels.
-    template <int Pixels>
-    PO2Q_INLINE void take(const Input* (&pixel)[Pixels], void* (&out)[Pixels]) {
-        const auto one = [&](int p) PO2Q_INLINE_LAMBDA {
-            pixel[p] = input;
-            out[p] = output;
-            input += input_column;
-            output += output_column;
-        };
-        if (left >= Pixels) {
-            simd::unroll<Pixels>(one);
-            left -= Pixels;
-            next_row();
-        } else {
-            for (int p = 0; p < Pixels; ++p) {
-                one(p);
-                --left;
-                next_row();
-            }
-        }
-    }
-};
-
-/// As few tiles as hold all pixels, of as equal a size as can be: a tile of few pixels would wait for its own sums.
+/// As few tiles as hold all pixels of a line, of as equal a size as can be: a tile of few pixels would wait for its own
+/// sums.
 template <class Arch, class Dot, int Vectors, bool Short>
 void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
     using Input = typename Dot::input;
+    if constexpr (Vectors == 1 && has_pixel_lanes<Arch, Dot>)
+        if (pixel_lanes_fit<Arch>(rectangle)) return conv2d_pixel_lanes<Arch, Dot>(rectangle);
     // A copy is out of reach of the bytes that are written, and need not be read again after each store: worth it where
     // stores are frequent and registers left.
     using own = std::conditional_t<Vectors == 1, conv2d_rectangle<Input>, const conv2d_rectangle<Input>&>;
     const own r = rectangle;
     constexpr int most = conv2d_tile_pixels<Arch, Dot>(Vectors);
-    conv2d_cursor<Input> cursor(r);
-    const std::int64_t pixels = r.rows * r.columns;
-    std::int64_t tiles = (pixels + most - 1) / most;
+    const conv2d_lines<Input> line(r, most);
+    const std::int64_t tiles = (line.pixels + most - 1) / most;
     if (tiles == 0) return;
-    const auto size = static_cast<int>(pixels / tiles);
+    const auto size = static_cast<int>(line.pixels / tiles);
+    const std::int64_t larger = line.pixels % tiles;  // tiles of size + 1
     const tile_store<Arch, Vectors> store(r.requantize, r.outputs);
-    std::int64_t larger = pixels % tiles;  // tiles of size + 1
     simd::unroll<most>([&](auto i) PO2Q_INLINE_LAMBDA {
         constexpr int tile = most - i;
         if (tile != size && (tile != size + 1 || larger == 0)) return;
-        const std::int64_t count = tile == size ? tiles - larger : larger;
-        for (std::int64_t k = 0; k < count; ++k) {
-            const Input* pixel[tile];
-            void* out[tile];
-            cursor.take(pixel, out);
-            if constexpr (by_pairs<Dot>) conv2d_pair_tile<Arch, Dot, tile, Vectors, Short>(r, pixel, out, store);
-            else conv2d_tile<Arch, Dot, tile, Vectors, Short>(r, pixel, out, store);
+        const std::int64_t begin = tile == size ? larger * (size + 1) : 0;
+        const std::int64_t end = tile == size ? line.pixels : larger * (size + 1);
+        for (std::int64_t l = 0; l < line.lines; ++l) {
+            const Input* pixel = r.input + l * line.input_line + begin * line.input_pixel;
+            char* out = static_cast<char*>(r.output) + l * line.output_line + begin * line.output_pixel;
+            for (std::int64_t left = end - begin; left > 0; left -= tile) {
+                if constexpr (by_pairs<Dot>)
+                    conv2d_pair_tile<Arch, Dot, tile, Vectors, Short>(r, line, pixel, out, store);
+                else conv2d_tile<Arch, Dot, tile, Vectors, Short>(r, line, pixel, out, store);
+                pixel += tile * line.input_pixel;
+                out += tile * line.output_pixel;
+            }
         }
     });
     if (r.requantize.stream) simd::stream_fence<Arch>();

@@ -238,8 +238,8 @@ PO2Q_INLINE void store_sums(void* out, std::int64_t stride, const typename simd:
     for (int c = 0; c < count; ++c) to[c * stride] = row[c];
 }
 
-/// How the pixels of a tile of Vectors registers each are stored. Where the instruction set has a pixel_group, pixels
-/// that fill but part of a register leave together.
+/// How the pixels of a tile of Vectors registers each are stored, `step` bytes from one to the next. Where the
+/// instruction set has a pixel_group, pixels that fill but part of a register leave together.
 template <class Arch, int Vectors>
 struct tile_store {
     using reg = typename simd::integer<Arch>::reg;
@@ -247,10 +247,11 @@ struct tile_store {
 
     PO2Q_INLINE tile_store(const requantize_block& block, int) : codes(block) {}
     template <int Pixels>
-    PO2Q_INLINE void operator()(void* const (&out)[Pixels], const reg (&acc)[Pixels][Vectors],
+    PO2Q_INLINE void operator()(char* out, std::int64_t step, const reg (&acc)[Pixels][Vectors],
                                 const requantize_block& block, int count) const {
-        simd::unroll<Pixels>(
-            [&](auto p) PO2Q_INLINE_LAMBDA { store_sums<Arch, Vectors>(out[p], 1, acc[p], block, codes, count); });
+        simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA {
+            store_sums<Arch, Vectors>(out + p * step, 1, acc[p], block, codes, count);
+        });
     }
 };
 
@@ -270,7 +271,7 @@ requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arc
           factor(block.kind == epilogue::shift_words ? codes.template factor<0>() : ops::zero_words()),
           pixels(count) {}
     template <int Pixels>
-    PO2Q_INLINE void operator()(void* const (&out)[Pixels], const reg (&acc)[Pixels][Vectors],
+    PO2Q_INLINE void operator()(char* out, std::int64_t step, const reg (&acc)[Pixels][Vectors],
                                 const requantize_block& block, int count) const {
         constexpr int groups = Pixels / group::pixels;
         constexpr int grouped = groups * group::pixels;
@@ -280,7 +281,7 @@ requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arc
                 const auto sum = [&](int i)
                                      PO2Q_INLINE_LAMBDA { return acc[g * group::pixels + i / Vectors][i % Vectors]; };
                 const words both[2] = {narrow(sum(0), sum(1)), narrow(sum(2), sum(3))};
-                pixels.store(out + g * group::pixels, both, codes.range(), count);
+                pixels.store(out + g * group::pixels * step, step, both, codes.range(), count);
             });
         };
         if (block.kind == epilogue::shift_words)
@@ -289,10 +290,11 @@ requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arc
         else if (block.kind == epilogue::shift)
             store_groups([&](reg a, reg b) PO2Q_INLINE_LAMBDA { return codes.template shift_and_narrow<0>(a, b); });
         else
-            simd::unroll<grouped>(
-                [&](auto p) PO2Q_INLINE_LAMBDA { store_sums<Arch, Vectors>(out[p], 1, acc[p], block, codes, count); });
+            simd::unroll<grouped>([&](auto p) PO2Q_INLINE_LAMBDA {
+                store_sums<Arch, Vectors>(out + p * step, 1, acc[p], block, codes, count);
+            });
         simd::unroll<Pixels - grouped>([&](auto p) PO2Q_INLINE_LAMBDA {
-            store_sums<Arch, Vectors>(out[grouped + p], 1, acc[grouped + p], block, codes, count);
+            store_sums<Arch, Vectors>(out + (grouped + p) * step, 1, acc[grouped + p], block, codes, count);
         });
     }
 };

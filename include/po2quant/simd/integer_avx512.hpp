@@ -198,22 +198,94 @@ struct integer<arch::avx512bw> {
             order = _mm512_load_si512(from);
             codes = whole ? ~std::uint64_t{0} >> (64 - pixels * count) : (std::uint64_t{1} << count) - 1;
         }
-        /// clamp(w) of pixel_group::pixels pixels, 4 registers narrowed by twos, to their places.
-        PO2Q_INLINE void store(void* const* out, const words (&w)[2], code_range range, int count) const {
+        /// clamp(w) of pixel_group::pixels pixels, 4 registers narrowed by twos, `step` bytes from one to
+        /// the next.
+        PO2Q_INLINE void store(char* out, std::int64_t step, const words (&w)[2], code_range range, int count) const {
             __m512i packed = pack_codes(w[0], w[1], range);
             packed = _mm512_permutexvar_epi32(order, packed);
-            if (whole && static_cast<std::int8_t*>(out[pixels - 1]) - static_cast<std::int8_t*>(out[0]) ==
-                             (pixels - 1) * count) {
-                if (pixels * count == 64) _mm512_storeu_si512(out[0], packed);
-                else _mm512_mask_storeu_epi8(out[0], codes, packed);
+            if (whole && step == count) {
+                if (pixels * count == 64) _mm512_storeu_si512(out, packed);
+                else _mm512_mask_storeu_epi8(out, codes, packed);
                 return;
             }
             const __mmask64 one = (std::uint64_t{1} << count) - 1;
-            const int step = whole ? count : 4 * 4 * Vectors;
+            const int own = whole ? count : 4 * 4 * Vectors;
             alignas(64) std::int8_t bytes[64 + 64];
             _mm512_store_si512(bytes, packed);
-            for (int p = 0; p < pixels; ++p) _mm512_mask_storeu_epi8(out[p], one, _mm512_loadu_si512(bytes + p * step));
+            for (int p = 0; p < pixels; ++p)
+                _mm512_mask_storeu_epi8(out + p * step, one, _mm512_loadu_si512(bytes + p * own));
         }
+    };
+
+    /// 16 neighbouring pixels of a row in lanes, 8 registers of sums of them.
+    class pixel_lanes {
+    public:
+        static constexpr int pixels = 16;
+        static constexpr int outputs = 8;
+        /// Of pixels `distance` codes apart, two registers hold 4 codes each. Where the distance is odd, odd pixels are
+        /// loaded apart from even ones: words are what is moved.
+        static PO2Q_INLINE bool fits(std::int64_t distance) {
+            return distance >= 1 && distance <= 8 && distance != 5 && distance != 7;
+        }
+        /// Of each pixel `codes` codes are read, 4 at most.
+        PO2Q_INLINE pixel_lanes(int distance, int codes) {
+            // Such that `store` has pixels in order.
+            const __m512i pixel = _mm512_setr_epi32(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+            const __m512i odd = _mm512_and_si512(pixel, set(1));
+            __m512i at = _mm512_mullo_epi32(pixel, set(distance));  // bytes of the two registers
+            int bytes = 15 * distance + codes;
+            second_ = 64;
+            if (distance <= 4) {
+                bytes -= distance;
+                second_ = distance;
+                at = add(_mm512_mullo_epi32(sub(pixel, odd), set(distance)), _mm512_slli_epi32(odd, 6));
+            }
+            // Two neighbouring words for each lane.
+            order_ = add(_mm512_mullo_epi32(_mm512_srli_epi32(at, 1), set(0x10001)), set(0x10000));
+            first_mask_ = ~std::uint64_t{0} >> (bytes < 64 ? 64 - bytes : 0);
+            second_mask_ = distance <= 4 ? first_mask_ : ~std::uint64_t{0} >> (128 - bytes);
+        }
+        PO2Q_INLINE __m512i load(const std::int8_t* p) const {
+            return _mm512_permutex2var_epi16(_mm512_maskz_loadu_epi8(first_mask_, p), order_,
+                                             _mm512_maskz_loadu_epi8(second_mask_, p + second_));
+        }
+        /// The first `count` codes of each pixel, which lie `stride` apart.
+        static PO2Q_INLINE void store(std::int8_t* p, std::int64_t stride, const reg (&sums)[outputs], code_range range,
+                                      int count) {
+            // 128 bits of a packed register have 4 pixels of each of 4 outputs.
+            const __m512i transposed =
+                _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+            const auto quad = [&](const reg* s) PO2Q_INLINE_LAMBDA {
+                return _mm512_shuffle_epi8(pack_codes(narrow(s[0], s[1]), narrow(s[2], s[3]), range), transposed);
+            };
+            const __m512i first = quad(sums);
+            const __m512i second = quad(sums + 4);
+            const __m512i low = _mm512_unpacklo_epi32(first, second);
+            const __m512i high = _mm512_unpackhi_epi32(first, second);
+            if (count == outputs && stride == outputs) {
+                _mm512_storeu_si512(p, low);
+                _mm512_storeu_si512(p + 64, high);
+            } else {
+                store_apart(p, stride, low, high, count);
+            }
+        }
+
+    private:
+        [[gnu::noinline]] static void store_apart(std::int8_t* p, std::int64_t stride, __m512i low, __m512i high,
+                                                  int count) {
+            alignas(64) std::int8_t codes[pixels * outputs + outputs];
+            _mm512_store_si512(codes, low);
+            _mm512_store_si512(codes + 64, high);
+            const auto mask = static_cast<__mmask16>((1U << count) - 1U);
+            for (int i = 0; i < pixels; ++i)
+                _mm_mask_storeu_epi8(p + i * stride, mask,
+                                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + i * outputs)));
+        }
+
+        __m512i order_;
+        __mmask64 first_mask_;
+        __mmask64 second_mask_;
+        std::int64_t second_;  ///< from the first register's bytes to the second's
     };
 
     template <int Vectors>
