@@ -67,7 +67,13 @@ inline nhwc random_input(random_source& random) {
 inline conv2d_shape random_conv2d_shape(random_source& random) {
     for (;;) {
         conv2d_shape s{.input = random_input(random), .outputs = random_channels(random)};
-        if (random.integer(0, 3) == 0) {
+        // Few channels to few, in rows that are wide enough for registers of pixels.
+        const bool wide = random.integer(0, 3) == 0;
+        if (wide) {
+            s.input = {random.integer(1, 2), random.integer(1, 6), random.integer(16, 110), random.integer(1, 8)};
+            s.outputs = random.integer(0, 1) ? 8 : random.integer(1, 9);
+            if (s.input.channels % 2 == 0 && s.outputs % 2 == 0) s.groups = random.integer(1, 2);
+        } else if (random.integer(0, 3) == 0) {
             s.groups = random.integer(2, 5);
             s.input.channels = s.groups * random.integer(1, 9);
             s.outputs = s.groups * random.integer(1, 20);

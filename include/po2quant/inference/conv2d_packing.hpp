@@ -138,11 +138,14 @@ inline conv2d_packing plan_packing(const conv2d_shape& shape, integer_format inp
             }
     }
 
+    int max_vectors = operands.max_vectors;
+    for (const conv2d_run& run : packing.runs)
+        if ((run.kx.last - run.kx.first) * cin < quad) max_vectors = kernels::conv2d_table::max_short_vectors;
     for (std::int64_t g = 0; g < shape.groups; ++g) {
         for (std::int64_t o = 0; o < shape.group_outputs();) {
             const std::int64_t left = shape.group_outputs() - o;
             const auto vectors =
-                static_cast<int>(std::min<std::int64_t>(operands.max_vectors, (left + table.lanes - 1) / table.lanes));
+                static_cast<int>(std::min<std::int64_t>(max_vectors, (left + table.lanes - 1) / table.lanes));
             const auto outputs = static_cast<int>(std::min<std::int64_t>(left, vectors * table.lanes));
             packing.blocks.push_back(
                 {g, g * shape.group_outputs() + o, outputs, vectors, packing.bytes, packing.lane_count});

@@ -44,10 +44,10 @@ public:
         const auto all_rows = geometry_.batch * static_cast<std::int64_t>(packing_.blocks.size()) * output_.height;
         grid_ = cut(std::max<std::int64_t>(1, (std::int64_t{1} << 21) / pixel_macs),
                     std::clamp<std::int64_t>(all_rows / 4, 1, 4));
-        // A 1×1 layer multiplies each input with few weights per block: up to four blocks share what prepares a strip,
-        // where that leaves 8 tasks.
+        // A 1×1 layer multiplies each input with few weights per block, one of groups many inputs with none: up to four
+        // blocks share what prepares a strip, where that leaves 8 tasks.
         const std::int64_t tasks = geometry_.batch * static_cast<std::int64_t>(packing_.blocks.size()) * grid_.strips();
-        if (packing_.operands.input_offset != 0 && shape_.window.kernel == extent2d{})
+        if (packing_.operands.input_offset != 0 && (shape_.window.kernel == extent2d{} || shape_.groups > 1))
             task_blocks_ = std::clamp<std::int64_t>(tasks / 8, 1, 4);
         // 256 products and more per output hide an addition; with less, strips of about 64 KB of output, which L2
         // holds.
@@ -231,7 +231,7 @@ private:
         output += image * output_.height * output_.width * shape_.outputs;
         if constexpr (std::is_same_v<Input, std::int8_t>) {
             const interval seen = strip_inputs(geometry_, shape_.window, output_, grid, strip);
-            if (functions.operands.input_offset != 0 && shape_.groups == 1 && seen.size() <= strip_bytes) {
+            if (functions.operands.input_offset != 0 && seen.size() <= strip_bytes) {
                 alignas(64) std::int8_t codes[strip_bytes];
                 table_->offset_codes(input + seen.begin, codes, static_cast<std::size_t>(seen.size()));
                 run_blocks(table_->u7, operation, blocks, codes, seen.begin, output, grid, strip, after);

@@ -138,7 +138,7 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
             }
         }
     }
-    store(out, line.output_pixel, acc, r.requantize, r.outputs);
+    store_tile<Arch>(out, line.output_pixel, acc, r.requantize, store, r.outputs);
 }
 
 /// The same by pairs of pixels.
@@ -185,11 +185,16 @@ PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r
         const auto& pair = sums[p / 2][i % Vectors];
         acc[p][i % Vectors] = p % 2 == 0 ? pair.first() : pair.second();
     });
-    store(out, line.output_pixel, acc, r.requantize, r.outputs);
+    store_tile<Arch>(out, line.output_pixel, acc, r.requantize, store, r.outputs);
 }
 
-/// As few tiles as hold all pixels of a line, of as equal a size as can be: a tile of few pixels would wait for its own
-/// sums.
+/// Whether a kernel has tiles of few sizes, for the sake of its code: runs of less than a step, int16 inputs and last
+/// blocks of 3 registers are rare, and an input offset has mostly been dealt with before.
+template <class Dot, int Vectors, bool Short>
+inline constexpr bool few_tile_sizes = Short || Dot::codes == 2 || Vectors == 3 || Dot::input_offset != 0;
+
+/// Lines are cut into as few tiles as hold their pixels, of as equal a size as can be: a tile of few pixels would wait
+/// for its own sums. Where there are few sizes, into the largest that fit.
 template <class Arch, class Dot, int Vectors, bool Short>
 void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
     using Input = typename Dot::input;
@@ -199,28 +204,34 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
     // stores are frequent and registers left.
     using own = std::conditional_t<Vectors == 1, conv2d_rectangle<Input>, const conv2d_rectangle<Input>&>;
     const own r = rectangle;
-    constexpr int most = conv2d_tile_pixels<Arch, Dot>(Vectors);
+    constexpr bool few = few_tile_sizes<Dot, Vectors, Short>;
+    constexpr int fit = conv2d_tile_pixels<Arch, Dot>(Vectors);
+    constexpr int most = Short && fit > 4 ? 4 : fit;
     const conv2d_lines<Input> line(r, most);
     const std::int64_t tiles = (line.pixels + most - 1) / most;
     if (tiles == 0) return;
-    const auto size = static_cast<int>(line.pixels / tiles);
+    const std::int64_t size = line.pixels / tiles;
     const std::int64_t larger = line.pixels % tiles;  // tiles of size + 1
     const tile_store<Arch, Vectors> store(r.requantize, r.outputs);
+    std::int64_t begin = 0;
     simd::unroll<most>([&](auto i) PO2Q_INLINE_LAMBDA {
         constexpr int tile = most - i;
-        if (tile != size && (tile != size + 1 || larger == 0)) return;
-        const std::int64_t begin = tile == size ? larger * (size + 1) : 0;
-        const std::int64_t end = tile == size ? line.pixels : larger * (size + 1);
-        for (std::int64_t l = 0; l < line.lines; ++l) {
-            const Input* pixel = r.input + l * line.input_line + begin * line.input_pixel;
-            char* out = static_cast<char*>(r.output) + l * line.output_line + begin * line.output_pixel;
-            for (std::int64_t left = end - begin; left > 0; left -= tile) {
-                if constexpr (by_pairs<Dot>)
-                    conv2d_pair_tile<Arch, Dot, tile, Vectors, Short>(r, line, pixel, out, store);
-                else conv2d_tile<Arch, Dot, tile, Vectors, Short>(r, line, pixel, out, store);
-                pixel += tile * line.input_pixel;
-                out += tile * line.output_pixel;
+        if constexpr (!few || tile == most || (tile == most / 2 && !Short) || tile == 1) {
+            std::int64_t count = (line.pixels - begin) / tile;
+            if constexpr (!few) count = tile == size + 1 ? larger : tile == size ? tiles - larger : 0;
+            if (count == 0) return;
+            for (std::int64_t l = 0; l < line.lines; ++l) {
+                const Input* pixel = r.input + l * line.input_line + begin * line.input_pixel;
+                char* out = static_cast<char*>(r.output) + l * line.output_line + begin * line.output_pixel;
+                for (std::int64_t k = 0; k < count; ++k) {
+                    if constexpr (by_pairs<Dot>)
+                        conv2d_pair_tile<Arch, Dot, tile, Vectors, Short>(r, line, pixel, out, store);
+                    else conv2d_tile<Arch, Dot, tile, Vectors, Short>(r, line, pixel, out, store);
+                    pixel += tile * line.input_pixel;
+                    out += tile * line.output_pixel;
+                }
             }
+            begin += count * tile;
         }
     });
     if (r.requantize.stream) simd::stream_fence<Arch>();
@@ -257,12 +268,14 @@ struct conv2d_operands {
 struct conv2d_table {
     template <class Input>
     using function = void (*)(const conv2d_rectangle<Input>&);
+    /// Registers of a block's outputs where a run is shorter than a step.
+    static constexpr int max_short_vectors = 2;
     /// Kernels of one dot product, by the registers of a block, less one.
     template <class Input>
     struct functions {
         conv2d_operands operands;
-        function<Input> whole[4];    ///< runs of `codes` or more
-        function<Input> shorter[4];  ///< runs of less
+        function<Input> whole[4];                    ///< runs of `codes` or more
+        function<Input> shorter[max_short_vectors];  ///< runs of less
     };
 
     const char* arch;
@@ -284,9 +297,10 @@ struct conv2d_table {
     }
 };
 
-/// Blocks of 4 registers where a tile then has 2 pixels at least, that each weight register serves more than one.
+/// Blocks of 4 registers where a tile then has 2 pixels at least, that each weight register serves more than one. int16
+/// inputs are rare: 2 registers suffice to share their loads.
 template <class Arch, class Dot>
-inline constexpr int conv2d_max_vectors = conv2d_tile_pixels<Arch, Dot>(4) >= 2 ? 4 : 2;
+inline constexpr int conv2d_max_vectors = Dot::codes > 2 && conv2d_tile_pixels<Arch, Dot>(4) >= 2 ? 4 : 2;
 
 template <class Arch, class Dot>
 constexpr auto conv2d_functions() {
@@ -297,7 +311,7 @@ constexpr auto conv2d_functions() {
         {}};
     simd::unroll<conv2d_max_vectors<Arch, Dot>>([&](auto v) {
         f.whole[v] = &conv2d<Arch, Dot, v + 1, false>;
-        f.shorter[v] = &conv2d<Arch, Dot, v + 1, true>;
+        if constexpr (v < conv2d_table::max_short_vectors) f.shorter[v] = &conv2d<Arch, Dot, v + 1, true>;
     });
     return f;
 }

@@ -238,7 +238,26 @@ PO2Q_INLINE void store_sums(void* out, std::int64_t stride, const typename simd:
     for (int c = 0; c < count; ++c) to[c * stride] = row[c];
 }
 
-/// How the pixels of a tile of Vectors registers each are stored, `step` bytes from one to the next. Where the
+/// The pixels of a tile, `step` bytes from one to the next, from sums in memory, by what does not make int8 codes: out
+/// of the kernels, whose code it would double.
+template <class Arch, int Vectors>
+[[gnu::noinline]] void store_tile_uncoded(char* out, std::int64_t step, std::int32_t* sums, int pixels,
+                                          const requantize_block& block, int count) {
+    using ops = simd::integer<Arch>;
+    constexpr int lanes = Vectors * ops::lanes;
+    const requantize_block own = block;
+    for (int p = 0; p < pixels; ++p, out += step, sums += lanes) {
+        if (own.kind == epilogue::floats) {
+            typename ops::reg acc[Vectors];
+            simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { acc[v] = ops::load(sums + v * ops::lanes); });
+            store_floats<Arch, Vectors>(out, acc, own, count);
+        } else {
+            store_sums_slowly<Arch, Vectors>(out, 1, sums, own, count);
+        }
+    }
+}
+
+/// How the pixels of a tile of Vectors registers each become int8 codes, `step` bytes from one to the next. Where the
 /// instruction set has a pixel_group, pixels that fill but part of a register leave together.
 template <class Arch, int Vectors>
 struct tile_store {
@@ -248,9 +267,11 @@ struct tile_store {
     PO2Q_INLINE tile_store(const requantize_block& block, int) : codes(block) {}
     template <int Pixels>
     PO2Q_INLINE void operator()(char* out, std::int64_t step, const reg (&acc)[Pixels][Vectors],
-                                const requantize_block& block, int count) const {
+                                const requantize_block&, int count) const {
         simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA {
-            store_sums<Arch, Vectors>(out + p * step, 1, acc[p], block, codes, count);
+            typename code_store<Arch, Vectors>::words words[code_store<Arch, Vectors>::half];
+            codes.narrow(acc[p], words);
+            codes.store(reinterpret_cast<std::int8_t*>(out + p * step), words, count);
         });
     }
 };
@@ -287,17 +308,30 @@ requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arc
         if (block.kind == epilogue::shift_words)
             store_groups([&](reg a, reg b)
                              PO2Q_INLINE_LAMBDA { return ops::multiply_high(ops::narrow(a, b), factor); });
-        else if (block.kind == epilogue::shift)
-            store_groups([&](reg a, reg b) PO2Q_INLINE_LAMBDA { return codes.template shift_and_narrow<0>(a, b); });
-        else
-            simd::unroll<grouped>([&](auto p) PO2Q_INLINE_LAMBDA {
-                store_sums<Arch, Vectors>(out + p * step, 1, acc[p], block, codes, count);
-            });
+        else store_groups([&](reg a, reg b) PO2Q_INLINE_LAMBDA { return codes.template shift_and_narrow<0>(a, b); });
         simd::unroll<Pixels - grouped>([&](auto p) PO2Q_INLINE_LAMBDA {
-            store_sums<Arch, Vectors>(out + (grouped + p) * step, 1, acc[grouped + p], block, codes, count);
+            words w[1];
+            codes.narrow(acc[grouped + p], w);
+            codes.store(reinterpret_cast<std::int8_t*>(out + (grouped + p) * step), w, count);
         });
     }
 };
 #endif
+
+/// Stores a tile: its pixels are `step` bytes apart.
+template <class Arch, int Vectors, int Pixels>
+PO2Q_INLINE void store_tile(char* out, std::int64_t step,
+                            const typename simd::integer<Arch>::reg (&acc)[Pixels][Vectors],
+                            const requantize_block& block, const tile_store<Arch, Vectors>& codes, int count) {
+    using ops = simd::integer<Arch>;
+    if (block.kind <= epilogue::shift) {
+        codes(out, step, acc, block, count);
+        return;
+    }
+    alignas(64) std::int32_t sums[Pixels * Vectors * ops::lanes];
+    simd::unroll<Pixels * Vectors>(
+        [&](auto i) PO2Q_INLINE_LAMBDA { ops::store(sums + i * ops::lanes, acc[i / Vectors][i % Vectors]); });
+    store_tile_uncoded<Arch, Vectors>(out, step, sums, Pixels, block, count);
+}
 
 }  // namespace po2quant::kernels

@@ -208,12 +208,18 @@ struct integer<arch::avx512bw> {
                 else _mm512_mask_storeu_epi8(out, codes, packed);
                 return;
             }
+            store_apart(out, step, packed, whole ? count : 16 * Vectors, count);
+        }
+
+    private:
+        /// Pixels that are `from_step` codes apart in the register.
+        [[gnu::noinline]] static void store_apart(char* out, std::int64_t step, __m512i packed, int from_step,
+                                                  int count) {
             const __mmask64 one = (std::uint64_t{1} << count) - 1;
-            const int own = whole ? count : 4 * 4 * Vectors;
             alignas(64) std::int8_t bytes[64 + 64];
             _mm512_store_si512(bytes, packed);
             for (int p = 0; p < pixels; ++p)
-                _mm512_mask_storeu_epi8(out + p * step, one, _mm512_loadu_si512(bytes + p * own));
+                _mm512_mask_storeu_epi8(out + p * step, one, _mm512_loadu_si512(bytes + p * from_step));
         }
     };
 
