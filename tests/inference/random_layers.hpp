@@ -89,9 +89,9 @@ inline depthwise_conv2d_shape random_depthwise_shape(random_source& random) {
         if (random.integer(0, 7) == 0) {
             const std::int64_t kernel = random.integer(1, 2) * 2 + 1;
             const std::int64_t side = kernel - 1;
-            depthwise_conv2d_shape s{.input = {random.integer(1, 2), random.integer(1, 9), random.integer(5, 45),
-                                               8 * random.integer(1, 5)},
-                                     .window = {.kernel = {kernel, kernel}, .stride = {2, 2}}};
+            depthwise_conv2d_shape s{
+                .input = {random.integer(1, 2), random.integer(1, 9), random.integer(5, 45), 8 * random.integer(1, 5)},
+                .window = {.kernel = {kernel, kernel}, .stride = {2, 2}}};
             s.window.dilation.width = random.integer(0, 3) == 0 ? 2 : 1;
             s.window.padding = {random.integer(0, side), random.integer(0, side), random.integer(0, side),
                                 random.integer(0, side)};
