@@ -296,24 +296,29 @@ requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arc
                                 const requantize_block& block, int count) const {
         constexpr int groups = Pixels / group::pixels;
         constexpr int grouped = groups * group::pixels;
-        const auto store_groups = [&](auto narrow) PO2Q_INLINE_LAMBDA {
-            simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
-                // Two registers of a pixel, or those of two pixels.
-                const auto sum = [&](int i)
-                                     PO2Q_INLINE_LAMBDA { return acc[g * group::pixels + i / Vectors][i % Vectors]; };
-                const words both[2] = {narrow(sum(0), sum(1)), narrow(sum(2), sum(3))};
-                pixels.store(out + g * group::pixels * step, step, both, codes.range(), count);
-            });
-        };
-        if (block.kind == epilogue::shift_words)
-            store_groups([&](reg a, reg b)
-                             PO2Q_INLINE_LAMBDA { return ops::multiply_high(ops::narrow(a, b), factor); });
-        else store_groups([&](reg a, reg b) PO2Q_INLINE_LAMBDA { return codes.template shift_and_narrow<0>(a, b); });
         simd::unroll<Pixels - grouped>([&](auto p) PO2Q_INLINE_LAMBDA {
             words w[1];
             codes.narrow(acc[grouped + p], w);
             codes.store(reinterpret_cast<std::int8_t*>(out + (grouped + p) * step), w, count);
         });
+        if constexpr (groups > 0) {
+            typename ops::bytes packed[groups];
+            const auto pack_groups = [&](auto narrow) PO2Q_INLINE_LAMBDA {
+                simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
+                    // Two registers of a pixel, or those of two pixels.
+                    const auto sum = [&](int i) PO2Q_INLINE_LAMBDA {
+                        return acc[g * group::pixels + i / Vectors][i % Vectors];
+                    };
+                    const words both[2] = {narrow(sum(0), sum(1)), narrow(sum(2), sum(3))};
+                    packed[g] = pixels.pack(both, codes.range());
+                });
+            };
+            if (block.kind == epilogue::shift_words)
+                pack_groups([&](reg a, reg b)
+                                PO2Q_INLINE_LAMBDA { return ops::multiply_high(ops::narrow(a, b), factor); });
+            else pack_groups([&](reg a, reg b) PO2Q_INLINE_LAMBDA { return codes.template shift_and_narrow<0>(a, b); });
+            pixels.store(out, step, packed, count);
+        }
     }
 };
 #endif

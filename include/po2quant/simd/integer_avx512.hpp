@@ -198,28 +198,35 @@ struct integer<arch::avx512bw> {
             order = _mm512_load_si512(from);
             codes = whole ? ~std::uint64_t{0} >> (64 - pixels * count) : (std::uint64_t{1} << count) - 1;
         }
-        /// clamp(w) of pixel_group::pixels pixels, 4 registers narrowed by twos, `step` bytes from one to
-        /// the next.
-        PO2Q_INLINE void store(char* out, std::int64_t step, const words (&w)[2], code_range range, int count) const {
-            __m512i packed = pack_codes(w[0], w[1], range);
-            packed = _mm512_permutexvar_epi32(order, packed);
+        /// clamp(w) of a group, 4 registers narrowed by twos, pixel by pixel.
+        PO2Q_INLINE bytes pack(const words (&w)[2], code_range range) const {
+            return _mm512_permutexvar_epi32(order, pack_codes(w[0], w[1], range));
+        }
+        /// Groups of a tile, whose pixels lie `step` bytes apart.
+        template <int Groups>
+        PO2Q_INLINE void store(char* out, std::int64_t step, const bytes (&packed)[Groups], int count) const {
             if (whole && step == count) {
-                if (pixels * count == 64) _mm512_storeu_si512(out, packed);
-                else _mm512_mask_storeu_epi8(out, codes, packed);
+                unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA {
+                    char* const to = out + g * pixels * step;
+                    if (pixels * count == 64) _mm512_storeu_si512(to, packed[g]);
+                    else _mm512_mask_storeu_epi8(to, codes, packed[g]);
+                });
                 return;
             }
-            store_apart(out, step, packed, whole ? count : 16 * Vectors, count);
+            alignas(64) std::int8_t row[Groups * 64];
+            unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA { _mm512_store_si512(row + 64 * g, packed[g]); });
+            store_apart(out, step, row, Groups, whole ? count : 16 * Vectors, count);
         }
 
     private:
-        /// Pixels that are `from_step` codes apart in the register.
-        [[gnu::noinline]] static void store_apart(char* out, std::int64_t step, __m512i packed, int from_step,
-                                                  int count) {
-            const __mmask64 one = (std::uint64_t{1} << count) - 1;
-            alignas(64) std::int8_t bytes[64 + 64];
-            _mm512_store_si512(bytes, packed);
-            for (int p = 0; p < pixels; ++p)
-                _mm512_mask_storeu_epi8(out + p * step, one, _mm512_loadu_si512(bytes + p * from_step));
+        /// Pixels that are `from_step` codes apart in their group.
+        [[gnu::noinline]] static void store_apart(char* out, std::int64_t step, const std::int8_t* packed, int groups,
+                                                  int from_step, int count) {
+            const auto one = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
+            for (int i = 0; i < groups * pixels; ++i)
+                _mm256_mask_storeu_epi8(
+                    out + i * step, one,
+                    _mm256_maskz_loadu_epi8(one, packed + i / pixels * 64 + i % pixels * from_step));
         }
     };
 
