@@ -138,9 +138,9 @@ inline conv2d_packing plan_packing(const conv2d_shape& shape, integer_format inp
             }
     }
 
-    int max_vectors = operands.max_vectors;
+    int max_vectors = operands.max_vectors;  // 1 where a run is shorter than a step: see conv2d_table::functions
     for (const conv2d_run& run : packing.runs)
-        if ((run.kx.last - run.kx.first) * cin < quad) max_vectors = kernels::conv2d_table::max_short_vectors;
+        if ((run.kx.last - run.kx.first) * cin < quad) max_vectors = 1;
     for (std::int64_t g = 0; g < shape.groups; ++g) {
         for (std::int64_t o = 0; o < shape.group_outputs();) {
             const std::int64_t left = shape.group_outputs() - o;

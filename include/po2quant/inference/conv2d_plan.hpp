@@ -285,7 +285,8 @@ private:
         job.bias = operation.bias + r.bias + block.lanes;
         job.outputs = block.outputs;
         job.requantize = operation.requantize.from_lane(block.lanes);
-        (r.run < functions.operands.codes ? functions.shorter : functions.whole)[block.vectors - 1](job);
+        const bool shorter = r.tap_count > 0 && r.run < functions.operands.codes;
+        (shorter ? functions.shorter : functions.whole[block.vectors - 1])(job);
     }
 
     conv2d_shape shape_;

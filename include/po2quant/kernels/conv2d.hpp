@@ -188,10 +188,10 @@ PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r
     store_tile<Arch>(out, line.output_pixel, acc, r.requantize, store, r.outputs);
 }
 
-/// Whether a kernel has tiles of few sizes, for the sake of its code: runs of less than a step, int16 inputs and last
-/// blocks of 3 registers are rare, and an input offset has mostly been dealt with before.
-template <class Dot, int Vectors, bool Short>
-inline constexpr bool few_tile_sizes = Short || Dot::codes == 2 || Vectors == 3 || Dot::input_offset != 0;
+/// Whether a kernel has tiles of few sizes, for the sake of its code: runs of less than a step and int16 inputs are
+/// rare, and an input offset has mostly been dealt with before.
+template <class Dot, bool Short>
+inline constexpr bool few_tile_sizes = Short || Dot::codes == 2 || Dot::input_offset != 0;
 
 /// Lines are cut into as few tiles as hold their pixels, of as equal a size as can be: a tile of few pixels would wait
 /// for its own sums. Where there are few sizes, into the largest that fit.
@@ -204,7 +204,7 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
     // stores are frequent and registers left.
     using own = std::conditional_t<Vectors == 1, conv2d_rectangle<Input>, const conv2d_rectangle<Input>&>;
     const own r = rectangle;
-    constexpr bool few = few_tile_sizes<Dot, Vectors, Short>;
+    constexpr bool few = few_tile_sizes<Dot, Short>;
     constexpr int fit = conv2d_tile_pixels<Arch, Dot>(Vectors);
     constexpr int most = Short && fit > 4 ? 4 : fit;
     const conv2d_lines<Input> line(r, most);
@@ -268,14 +268,12 @@ struct conv2d_operands {
 struct conv2d_table {
     template <class Input>
     using function = void (*)(const conv2d_rectangle<Input>&);
-    /// Registers of a block's outputs where a run is shorter than a step.
-    static constexpr int max_short_vectors = 2;
     /// Kernels of one dot product, by the registers of a block, less one.
     template <class Input>
     struct functions {
         conv2d_operands operands;
-        function<Input> whole[4];                    ///< runs of `codes` or more
-        function<Input> shorter[max_short_vectors];  ///< runs of less
+        function<Input> whole[4];  ///< runs of `codes` or more
+        function<Input> shorter;   ///< runs of less: in blocks of one register
     };
 
     const char* arch;
@@ -308,11 +306,8 @@ constexpr auto conv2d_functions() {
         {Dot::codes, Dot::registers, static_cast<int>(sizeof(typename Dot::weight)), Dot::input_offset,
          conv2d_max_vectors<Arch, Dot>, simd::halves_apart<Dot>},
         {},
-        {}};
-    simd::unroll<conv2d_max_vectors<Arch, Dot>>([&](auto v) {
-        f.whole[v] = &conv2d<Arch, Dot, v + 1, false>;
-        if constexpr (v < conv2d_table::max_short_vectors) f.shorter[v] = &conv2d<Arch, Dot, v + 1, true>;
-    });
+        &conv2d<Arch, Dot, 1, true>};
+    simd::unroll<conv2d_max_vectors<Arch, Dot>>([&](auto v) { f.whole[v] = &conv2d<Arch, Dot, v + 1, false>; });
     return f;
 }
 
