@@ -16,7 +16,8 @@ std::int64_t with_halves_apart(std::int64_t i, std::int64_t elements) {
     return i - i % elements + (i / half % 2 * 4 + dword) * half + i % half;
 }
 
-/// [block][run][⌈length / codes⌉][vectors][registers][lanes][codes / registers], undone element by element.
+/// [block][run][⌈length / codes⌉][vectors][registers][lanes][codes / registers], undone element by element; of 64 codes
+/// [16][vectors][lanes][4].
 template <class Weight>
 void check_conv2d_packing(random_source& random, int codes, int registers, bool halves_apart = false) {
     const std::int64_t quad = codes;
@@ -88,13 +89,15 @@ void check_conv2d_packing(random_source& random, int codes, int registers, bool 
                                                          ? weights[static_cast<std::size_t>(
                                                                (tap * cin + i % cin) * s.outputs + b.first_output + o)]
                                                          : std::int8_t{0};
+                            const std::int64_t step = quad == 64 ? 4 : quad;
                             std::int64_t at =
                                 b.weights / static_cast<std::int64_t>(sizeof(Weight)) +
-                                ((((run.weights / quad + q) * b.vectors + vector) * registers + k % registers) *
+                                (((((run.weights + q * quad + k) / step) * b.vectors + vector) * registers +
+                                  k % registers) *
                                      table.lanes +
                                  lane) *
-                                    (quad / registers) +
-                                k / registers;
+                                    (step / registers) +
+                                k % step / registers;
                             if (halves_apart)
                                 at = with_halves_apart(at, 16 / static_cast<std::int64_t>(sizeof(Weight)));
                             wrong += elements[static_cast<std::size_t>(at)] != want;
@@ -130,6 +133,7 @@ TEST_CASE("conv2d weights are packed as documented") {
         check_conv2d_packing<std::int8_t>(random, 4, 1, true);
         check_conv2d_packing<std::int16_t>(random, 2, 1, true);
         check_conv2d_packing<std::int8_t>(random, 8, 1);
+        check_conv2d_packing<std::int8_t>(random, 64, 1);
     }
 }
 

@@ -312,12 +312,24 @@ struct conv2d_table {
     void (*add_residual)(std::int8_t* codes, const std::int8_t* residual, std::int64_t rows, std::size_t n,
                          std::int64_t stride, const addition& q);
     pack_functions pack;
+    /// Kernels of int8 that multiply tiles, where there are any; null where the system does not let this process.
+    const conv2d_table* (*tiles)() = nullptr;
 
     const functions<std::int8_t>& of_bytes(integer_format input) const { return input.is_signed ? i8 : u7; }
     const conv2d_operands& operands(integer_format input) const {
         return input.signed_bits() > 8 ? i16.operands : of_bytes(input).operands;
     }
+    /// Kernels for a layer whose longest run has `run` codes. A product of tiles takes 16 cycles for 16 pixels, 16
+    /// outputs and up to 64 codes, dot products of 512 bits take 2 for each code: tiles from twice the break-even on.
+    const conv2d_table& for_layer(integer_format input, std::int64_t run) const {
+        const conv2d_table* by_tiles = tiles != nullptr && input.signed_bits() <= 8 && run >= 16 ? tiles() : nullptr;
+        return by_tiles != nullptr ? *by_tiles : *this;
+    }
 };
+
+/// conv2d_table::tiles; kernels/conv2d_tiles.hpp has those of instruction sets that multiply tiles.
+template <class Arch>
+inline constexpr const conv2d_table* (*conv2d_tiles_of)() = nullptr;
 
 /// Blocks of 4 registers where a tile then has 2 pixels at least, that each weight register serves more than one.
 template <class Arch, class Dot>
@@ -355,10 +367,13 @@ constexpr conv2d_table make_conv2d_table() {
             conv2d_functions<Arch, typename ops::dot_i16>(),
             offset_codes_of<Arch>(),
             &add_residual<Arch>,
-            pack_functions_of<Arch>};
+            pack_functions_of<Arch>,
+            conv2d_tiles_of<Arch>};
 }
 
 template <class Arch>
 inline constexpr conv2d_table conv2d_table_of = make_conv2d_table<Arch>();
 
 }  // namespace po2quant::kernels
+
+#include <po2quant/kernels/conv2d_tiles.hpp>
