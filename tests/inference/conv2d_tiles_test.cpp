@@ -1,5 +1,6 @@
 // Convolutions by products of tiles against their specification, bit for bit: the tiles in plain C++ on every
-// instruction set; where the build has AMX, its tiles, and those against the ones in plain C++.
+// instruction set; where the build has AMX, its tiles, and those against the ones in plain C++. With
+// PO2QUANT_TRAP set they run on CPUs without AMX too.
 #include <po2quant/inference/conv2d.hpp>
 #include <po2quant/inference/integer_forward.hpp>
 #include <po2quant/reference/integer_forward.hpp>
@@ -8,12 +9,37 @@
 #include "support/catch.hpp"
 #include "support/guarded_memory.hpp"
 #include "support/model_tiles.hpp"
+#if defined(PO2QUANT_AMX)
+#include <cstdlib>
+#include <optional>
+
+#include "support/trapped_tiles.hpp"
+#endif
 
 namespace po2quant::test {
 namespace {
 
-/// Sums leave by registers of this build. The launcher saw that the tiles are allowed; here they are asked for again.
-const kernels::conv2d_table& table = *kernels::conv2d_tiles<default_arch, tiles>();
+#if defined(PO2QUANT_AMX)
+using tiles = simd::amx_tiles;
+/// As Linux allows them to this process, which asks for itself what the launcher has asked; else trapped.
+class usable_tiles {
+public:
+    usable_tiles() {
+        if (tiles::allowed()) return;
+        REQUIRE(std::getenv("PO2QUANT_TRAP") != nullptr);
+        trap_.emplace();
+    }
+
+private:
+    std::optional<trapped_tiles> trap_;
+};
+#else
+using tiles = model_tiles;
+struct usable_tiles {};
+#endif
+
+/// Sums leave by registers of this build.
+const kernels::conv2d_table& table = kernels::conv2d_tile_table_of<default_arch, tiles>;
 
 /// Runs a layer between guard pages, at either end, and compares codes and sums.
 void compare(const conv2d& layer, const std::vector<std::int8_t>& input, const std::vector<std::int32_t>& want_sums,
@@ -35,7 +61,7 @@ void compare(const conv2d& layer, const std::vector<std::int8_t>& input, const s
         CHECK(std::equal(sums.begin(), sums.end(), want_sums.begin()));
         CHECK(out_memory.untouched_outside(sums));
     }
-    CHECK(!model_tiles::configured);
+    CHECK(!model_tiles::registers.configured());
 }
 
 /// False where an accumulator could overflow.
@@ -61,14 +87,14 @@ bool check_layer(random_source& random, const conv2d_shape& s) {
 
 const int rounds = full() ? 10000 : 800;
 
-TEST_CASE("conv2d by tiles equals the reference") {
+TEST_CASE_METHOD(usable_tiles, "conv2d by tiles equals the reference") {
     random_source random;
     int compared = 0;
     for (int round = 0; round < rounds; ++round) compared += check_layer(random, random_conv2d_shape(random));
     CHECK(compared > rounds / 2);
 }
 
-TEST_CASE("conv2d by tiles equals the reference: runs around 64 codes and pixels around 16") {
+TEST_CASE_METHOD(usable_tiles, "conv2d by tiles equals the reference: runs around 64 codes and pixels around 16") {
     random_source random;
     int compared = 0;
     for (int round = 0; round < rounds / 4; ++round) {
@@ -92,7 +118,7 @@ TEST_CASE("conv2d by tiles equals the reference: runs around 64 codes and pixels
     CHECK(compared > rounds / 8);
 }
 
-TEST_CASE("conv2d by tiles: sums at both ends of the worst that codes can make") {
+TEST_CASE_METHOD(usable_tiles, "conv2d by tiles: sums at both ends of the worst that codes can make") {
     // 3 · 3 · 512 products of −128 · −128 = 2^14 and of 127 · −128.
     const conv2d_shape s{
         .input = {1, 5, 18, 512}, .outputs = 33, .window = {.kernel = {3, 3}, .padding = {1, 1, 1, 1}}};
@@ -112,7 +138,7 @@ TEST_CASE("conv2d by tiles: sums at both ends of the worst that codes can make")
     }
 }
 
-TEST_CASE("integer_forward_conv2d by tiles equals the reference") {
+TEST_CASE_METHOD(usable_tiles, "integer_forward_conv2d by tiles equals the reference") {
     random_source random;
     for (int round = 0; round < rounds / 4; ++round) {
         const conv2d_shape s = random_conv2d_shape(random);
@@ -136,7 +162,7 @@ TEST_CASE("integer_forward_conv2d by tiles equals the reference") {
     }
 }
 
-TEST_CASE("conv2d by tiles: a residual is added once to pixels that are computed twice") {
+TEST_CASE_METHOD(usable_tiles, "conv2d by tiles: a residual is added once to pixels that are computed twice") {
     random_source random;
     for (int round = 0; round < rounds / 8; ++round) {
         conv2d_shape s{.input = {1, random.integer(1, 3), random.integer(17, 60), random.integer(16, 80)},
@@ -159,7 +185,7 @@ TEST_CASE("conv2d by tiles: a residual is added once to pixels that are computed
     }
 }
 
-TEST_CASE("tiles compute what their layers are chosen for") {
+TEST_CASE_METHOD(usable_tiles, "tiles compute what their layers are chosen for") {
     kernels::conv2d_table both = table;
     CHECK(&both.for_layer(int8, 1000) == &both);
     both.tiles = [] { return &table; };
@@ -182,7 +208,7 @@ TEST_CASE("tiles compute what their layers are chosen for") {
 
 #if defined(PO2QUANT_AMX)
 /// All shapes that kernels use, by both: every byte of a register, read back as a whole.
-TEST_CASE("tiles of AMX are those in plain C++") {
+TEST_CASE_METHOD(usable_tiles, "tiles of AMX are those in plain C++") {
     random_source random;
     const auto result = [&]<class Tiles>(std::type_identity<Tiles>, int rows, int codes, int outputs,
                                          const std::vector<std::int8_t>& from) {
