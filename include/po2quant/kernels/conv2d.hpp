@@ -319,8 +319,9 @@ struct conv2d_table {
     const conv2d_operands& operands(integer_format input) const {
         return input.signed_bits() > 8 ? i16.operands : of_bytes(input).operands;
     }
-    /// Kernels for a layer whose longest run has `run` codes. A product of tiles takes 16 cycles for 16 pixels, 16
-    /// outputs and up to 64 codes, dot products of 512 bits take 2 for each code: tiles from twice the break-even on.
+    /// Kernels for a layer whose longest run has `run` codes. For 16 pixels and 16 outputs a product of tiles takes 16
+    /// cycles, whatever codes it has; dot products of 512 bits, two in each cycle, take 2 for each code. Tiles from
+    /// twice the break-even on.
     const conv2d_table& for_layer(integer_format input, std::int64_t run) const {
         const conv2d_table* by_tiles = tiles != nullptr && input.signed_bits() <= 8 && run >= 16 ? tiles() : nullptr;
         return by_tiles != nullptr ? *by_tiles : *this;
@@ -376,4 +377,5 @@ inline constexpr conv2d_table conv2d_table_of = make_conv2d_table<Arch>();
 
 }  // namespace po2quant::kernels
 
+// Before any table of an instruction set with tiles is made.
 #include <po2quant/kernels/conv2d_tiles.hpp>
