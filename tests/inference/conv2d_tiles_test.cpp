@@ -206,6 +206,23 @@ TEST_CASE_METHOD(usable_tiles, "tiles compute what their layers are chosen for")
     CHECK(detail::longest_run(s) == 3);
 }
 
+TEST_CASE("as few tiles of pixels as can be, of one height") {
+    struct {
+        std::int64_t rows, columns, tiles;
+        int height;
+    } const cases[] = {{1, 1, 1, 1},   {1, 16, 1, 16}, {1, 17, 2, 9}, {1, 33, 3, 11},
+                       {20, 1, 2, 10}, {5, 5, 5, 5},   {3, 18, 6, 9}, {18, 3, 6, 9}};
+    for (const auto& c : cases) {
+        kernels::conv2d_rectangle<std::int8_t> r{};
+        r.rows = c.rows;
+        r.columns = c.columns;
+        const kernels::conv2d_tile_cursor cursor(r);
+        CAPTURE(c.rows, c.columns);
+        CHECK(cursor.tiles == c.tiles);
+        CHECK(cursor.height == c.height);
+    }
+}
+
 #if defined(PO2QUANT_AMX)
 /// All shapes that kernels use, by both: every byte of a register, read back as a whole.
 TEST_CASE_METHOD(usable_tiles, "tiles of AMX are those in plain C++") {
