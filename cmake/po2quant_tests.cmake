@@ -9,14 +9,17 @@ add_library(po2quant_warnings INTERFACE)
 target_compile_options(po2quant_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow
                        $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-uninitialized -Wno-restrict -Wno-psabi>)
 
-# po2quant_add_isa_tests(NAME <name> SOURCES <source> … [LAYERS] [PLAIN])
+# po2quant_add_isa_tests(NAME <name> SOURCES <source> … [LAYERS] [PLAIN] [ISAS <isa> …])
 # One executable and one test per instruction set, <name>_<isa>, and a target <name> that builds them all. Each is wholly
 # compiled for its set, so nothing in it can run on a CPU without it; the launcher starts it, or skips it with a message.
-# LAYERS: links the set's kernels of networks of integers. PLAIN: without Catch2.
+# LAYERS: links the set's kernels of networks of integers. PLAIN: without Catch2. ISAS: by default PO2QUANT_ISAS.
 function(po2quant_add_isa_tests)
-  cmake_parse_arguments(arg "LAYERS;PLAIN" "NAME" "SOURCES" ${ARGN})
+  cmake_parse_arguments(arg "LAYERS;PLAIN" "NAME" "SOURCES;ISAS" ${ARGN})
+  if(NOT arg_ISAS)
+    set(arg_ISAS ${PO2QUANT_ISAS})
+  endif()
   add_custom_target(${arg_NAME})
-  foreach(isa IN LISTS PO2QUANT_ISAS)
+  foreach(isa IN LISTS arg_ISAS)
     set(target ${arg_NAME}_${isa})
     add_executable(${target} ${arg_SOURCES})
     add_dependencies(kernel_tests ${target})

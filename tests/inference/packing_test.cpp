@@ -16,7 +16,8 @@ std::int64_t with_halves_apart(std::int64_t i, std::int64_t elements) {
     return i - i % elements + (i / half % 2 * 4 + dword) * half + i % half;
 }
 
-/// [block][run][⌈length / codes⌉][vectors][registers][lanes][codes / registers], undone element by element.
+/// [block][run][⌈length / codes⌉][vectors][registers][lanes][codes / registers], undone element by element; of 64 codes
+/// [16][vectors][lanes][4].
 template <class Weight>
 void check_conv2d_packing(random_source& random, int codes, int registers, bool halves_apart = false) {
     const std::int64_t quad = codes;
@@ -24,7 +25,7 @@ void check_conv2d_packing(random_source& random, int codes, int registers, bool 
     const auto layout = static_cast<weight_layout>(random.integer(0, 2));
     kernels::conv2d_table table{};
     table.lanes = 4 << random.integer(0, 2);
-    table.i8.operands = {codes, registers, sizeof(Weight), 0, random.integer(0, 1) ? 2 : 4, halves_apart};
+    table.i8.operands = {codes, registers, sizeof(Weight), 0, random.integer(0, 1) ? 2 : 4, 1, halves_apart};
     const int max_vectors = table.i8.operands.max_vectors;
     table.channel_of = &channel_of;
     table.pack = kernels::pack_functions_of<default_arch>;
@@ -38,9 +39,11 @@ void check_conv2d_packing(random_source& random, int codes, int registers, bool 
     const std::int64_t cin = s.group_inputs();
     // Runs lie one behind the other; together they are every tap, or every way that padding cuts a kernel row.
     std::int64_t depth = 0;
+    bool short_runs = false;
     int wrong = 0;
     for (const conv2d_run& run : packed.runs) {
         wrong += run.weights != depth;
+        short_runs = short_runs || (run.kx.last - run.kx.first) * cin < quad;
         depth += ((run.kx.last - run.kx.first) * cin + quad - 1) / quad * quad;
     }
     for (std::int64_t x = 0; x < s.output().width; ++x) {
@@ -65,6 +68,7 @@ void check_conv2d_packing(random_source& random, int codes, int registers, bool 
                  b.weights != next_weight * static_cast<std::int64_t>(sizeof(Weight));
         wrong += b.group != b.first_output / s.group_outputs() ||
                  b.group != (b.first_output + b.outputs - 1) / s.group_outputs();
+        wrong += b.vectors > (short_runs ? table.i8.operands.max_short_vectors : max_vectors);
         // One register less would not do.
         wrong += b.outputs > b.vectors * table.lanes || b.outputs <= (b.vectors - 1) * table.lanes;
         next_output += b.outputs;
@@ -88,13 +92,15 @@ void check_conv2d_packing(random_source& random, int codes, int registers, bool 
                                                          ? weights[static_cast<std::size_t>(
                                                                (tap * cin + i % cin) * s.outputs + b.first_output + o)]
                                                          : std::int8_t{0};
+                            const std::int64_t step = quad == 64 ? 4 : quad;
                             std::int64_t at =
                                 b.weights / static_cast<std::int64_t>(sizeof(Weight)) +
-                                ((((run.weights / quad + q) * b.vectors + vector) * registers + k % registers) *
+                                (((((run.weights + q * quad + k) / step) * b.vectors + vector) * registers +
+                                  k % registers) *
                                      table.lanes +
                                  lane) *
-                                    (quad / registers) +
-                                k / registers;
+                                    (step / registers) +
+                                k % step / registers;
                             if (halves_apart)
                                 at = with_halves_apart(at, 16 / static_cast<std::int64_t>(sizeof(Weight)));
                             wrong += elements[static_cast<std::size_t>(at)] != want;
@@ -130,6 +136,7 @@ TEST_CASE("conv2d weights are packed as documented") {
         check_conv2d_packing<std::int8_t>(random, 4, 1, true);
         check_conv2d_packing<std::int16_t>(random, 2, 1, true);
         check_conv2d_packing<std::int8_t>(random, 8, 1);
+        check_conv2d_packing<std::int8_t>(random, 64, 1);
     }
 }
 

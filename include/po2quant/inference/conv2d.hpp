@@ -44,7 +44,7 @@ public:
            const requantization& q, weight_layout layout, const kernels::conv2d_table& table)
         : plan_(checked(shape, weights, bias, q, layout), q.input_format, table),
           wide_input_(q.input_format.signed_bits() > 8) {
-        packed_ = pack_conv2d_weights(shape, weights, layout, q.input_format, table);
+        packed_ = pack_conv2d_weights(shape, weights, layout, q.input_format, plan_.table());
         std::vector<accumulator_bounds> bounds;
         for (const weight_sums& sums : packed_.sums) bounds.push_back(sums.bounds(q.input_format));
         requantize_ = detail::plan_requantization("conv2d", q, bias, bounds);

@@ -44,6 +44,11 @@ inline void check_conv2d_shape(const char* function, const conv2d_shape& s) {
 /// Whether the taps of a kernel row lie side by side in memory: no gap, no other group's channels.
 inline bool taps_are_neighbours(const conv2d_shape& s) { return s.window.dilation.width == 1 && s.groups == 1; }
 
+/// Neighbouring inputs that a pixel sees where nothing is padded.
+inline std::int64_t longest_run(const conv2d_shape& s) {
+    return s.group_inputs() * (taps_are_neighbours(s) ? s.window.kernel.width : 1);
+}
+
 inline void check_layout(const char* function, weight_layout layout) {
     check_range(function, "layout", static_cast<int>(layout), 0, static_cast<int>(weight_layout::oihw));
 }
@@ -72,7 +77,8 @@ struct conv2d_run {
 ///   [block][run][⌈length / codes⌉][vectors][registers][lanes][codes / registers]   int8 or int16, as operands say
 ///
 /// Lanes are in channel_of order; what lies behind the last output is 0. Code k of a step meets weight k / registers of
-/// register k % registers. Where operands.halves_apart, of the dwords of 4 lanes the lower halves come first. A run is
+/// register k % registers. Where operands.halves_apart, of the dwords of 4 lanes the lower halves come first; 64 codes
+/// are [16][vectors][lanes][4]. A run is
 /// a tap; or, where taps lie side by side and their channels do not fill steps, the valid taps of a kernel row, once
 /// for each way that padding cuts it. The last step of a run holds its last `codes` elements, at weight 0 where the
 /// step before has them; a run shorter than a step has zeros behind.
@@ -138,9 +144,9 @@ inline conv2d_packing plan_packing(const conv2d_shape& shape, integer_format inp
             }
     }
 
-    int max_vectors = operands.max_vectors;  // 1 where a run is shorter than a step: see conv2d_table::functions
+    int max_vectors = operands.max_vectors;
     for (const conv2d_run& run : packing.runs)
-        if ((run.kx.last - run.kx.first) * cin < quad) max_vectors = 1;
+        if ((run.kx.last - run.kx.first) * cin < quad) max_vectors = operands.max_short_vectors;
     for (std::int64_t g = 0; g < shape.groups; ++g) {
         for (std::int64_t o = 0; o < shape.group_outputs();) {
             const std::int64_t left = shape.group_outputs() - o;

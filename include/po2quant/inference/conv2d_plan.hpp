@@ -23,9 +23,9 @@ public:
     /// `shape` is checked.
     conv2d_plan(const conv2d_shape& shape, integer_format input_format, const kernels::conv2d_table& table)
         : shape_(shape),
-          table_(&table),
-          packing_(plan_packing(shape, input_format, table)),
-          bytes_(&table.of_bytes(input_format)) {
+          table_(&table.for_layer(input_format, longest_run(shape))),
+          packing_(plan_packing(shape, input_format, *table_)),
+          bytes_(&table_->of_bytes(input_format)) {
         // A 1×1 window that moves by 1 sees a batch of images as one row of pixels: full tiles up to the very end.
         geometry_ = shape.input;
         const bool pointwise = shape.window.kernel == extent2d{} && shape.window.stride == extent2d{} &&
@@ -286,7 +286,7 @@ private:
         job.outputs = block.outputs;
         job.requantize = operation.requantize.from_lane(block.lanes);
         const bool shorter = r.tap_count > 0 && r.run < functions.operands.codes;
-        (shorter ? functions.shorter : functions.whole[block.vectors - 1])(job);
+        (shorter ? functions.shorter : functions.whole)[block.vectors - 1](job);
     }
 
     conv2d_shape shape_;

@@ -260,7 +260,8 @@ struct conv2d_operands {
     int registers;
     int weight_bytes;  ///< of an element, 1 or 2
     int input_offset;
-    int max_vectors;  ///< registers of outputs in the largest block, up to 4
+    int max_vectors;        ///< registers of outputs in the largest block, up to 4
+    int max_short_vectors;  ///< the same of layers that have runs of less than a step
     bool halves_apart;
 };
 
@@ -272,8 +273,8 @@ struct conv2d_table {
     template <class Input>
     struct functions {
         conv2d_operands operands;
-        function<Input> whole[4];  ///< runs of `codes` or more
-        function<Input> shorter;   ///< runs of less: in blocks of one register
+        function<Input> whole[4];    ///< runs of `codes` or more
+        function<Input> shorter[4];  ///< runs of less
     };
 
     const char* arch;
@@ -288,12 +289,25 @@ struct conv2d_table {
     void (*add_residual)(std::int8_t* codes, const std::int8_t* residual, std::int64_t rows, std::size_t n,
                          std::int64_t stride, const addition& q);
     pack_functions pack;
+    /// Kernels of int8 that multiply tiles, where there are any; null where the system does not let this process.
+    const conv2d_table* (*tiles)() = nullptr;
 
     const functions<std::int8_t>& of_bytes(integer_format input) const { return input.is_signed ? i8 : u7; }
     const conv2d_operands& operands(integer_format input) const {
         return input.signed_bits() > 8 ? i16.operands : of_bytes(input).operands;
     }
+    /// Kernels for a layer whose longest run has `run` codes. For 16 pixels and 16 outputs a product of tiles takes 16
+    /// cycles, whatever codes it has; dot products of 512 bits, two in each cycle, take 2 for each code. Tiles from
+    /// twice the break-even on.
+    const conv2d_table& for_layer(integer_format input, std::int64_t run) const {
+        const conv2d_table* by_tiles = tiles != nullptr && input.signed_bits() <= 8 && run >= 16 ? tiles() : nullptr;
+        return by_tiles != nullptr ? *by_tiles : *this;
+    }
 };
+
+/// conv2d_table::tiles; kernels/conv2d_tiles.hpp has those of instruction sets that multiply tiles.
+template <class Arch>
+inline constexpr const conv2d_table* (*conv2d_tiles_of)() = nullptr;
 
 /// Blocks of 4 registers where a tile then has 2 pixels at least, that each weight register serves more than one. int16
 /// inputs are rare: 2 registers suffice to share their loads.
@@ -304,9 +318,9 @@ template <class Arch, class Dot>
 constexpr auto conv2d_functions() {
     conv2d_table::functions<typename Dot::input> f{
         {Dot::codes, Dot::registers, static_cast<int>(sizeof(typename Dot::weight)), Dot::input_offset,
-         conv2d_max_vectors<Arch, Dot>, simd::halves_apart<Dot>},
+         conv2d_max_vectors<Arch, Dot>, 1, simd::halves_apart<Dot>},
         {},
-        &conv2d<Arch, Dot, 1, true>};
+        {&conv2d<Arch, Dot, 1, true>}};
     simd::unroll<conv2d_max_vectors<Arch, Dot>>([&](auto v) { f.whole[v] = &conv2d<Arch, Dot, v + 1, false>; });
     return f;
 }
@@ -329,10 +343,14 @@ constexpr conv2d_table make_conv2d_table() {
             conv2d_functions<Arch, typename ops::dot_i16>(),
             offset_codes_of<Arch>(),
             &add_residual<Arch>,
-            pack_functions_of<Arch>};
+            pack_functions_of<Arch>,
+            conv2d_tiles_of<Arch>};
 }
 
 template <class Arch>
 inline constexpr conv2d_table conv2d_table_of = make_conv2d_table<Arch>();
 
 }  // namespace po2quant::kernels
+
+// Before any table of an instruction set with tiles is made.
+#include <po2quant/kernels/conv2d_tiles.hpp>

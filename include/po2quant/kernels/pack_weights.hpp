@@ -7,7 +7,7 @@
 ///   row 1   b0 b1 b2 b3 …    →     a0 b0 c0 d0   a1 b1 c1 d1   …      4 rows as bytes,
 ///   row 2   c0 c1 c2 c3 …          a0 b0         a1 b1         …      2 rows as words, or 4 rows as words in 2
 ///   row 3   d0 d1 d2 d3 …                                             registers: rows 0 and 2, rows 1 and 3
-/// Of 8 rows as bytes, the dwords of rows 0..3 and 4..7 lie side by side.
+/// Of 8 rows as bytes, the dwords of rows 0..3 and 4..7 lie side by side; 64 rows are 16 steps of 4, one after another.
 /// Steps are [vectors][registers][lanes] dwords, lanes in channel_of order, which keeps 4 neighbouring outputs together
 /// in 128 bits; zeros behind the last output.
 /// Guarantees: reads and writes exactly what is named; no allocation, no exceptions.
@@ -20,7 +20,7 @@ namespace po2quant::kernels {
 
 /// Where the weights of a step go.
 struct packed_step {
-    int codes;          ///< rows: 8, 4 or 2
+    int codes;          ///< rows: 64, 8, 4 or 2
     int registers;      ///< 1, or 2 for 4 rows as words
     int weight_bytes;   ///< 1 or 2
     int vectors;        ///< registers of outputs
@@ -95,15 +95,18 @@ PO2Q_INLINE void pack_step(const std::int8_t* const (&row)[8], const packed_step
 template <class Arch>
 void pack_run(const std::int8_t* rows, std::int64_t row_stride, std::int64_t length, const packed_step& step,
               void* packed) {
-    const packed_step s = step;
+    packed_step s = step;
+    if (s.codes > 8) s.codes = 4;
     alignas(64) static constexpr std::int8_t zeros[64] = {};  // a block has 64 outputs at most
     auto* to = static_cast<std::int32_t*>(packed);
-    for (std::int64_t i = 0; i < length; i += s.codes, to += s.dwords()) {
-        const std::int64_t first = length - i < s.codes && length >= s.codes ? length - s.codes : i;
-        const std::int8_t* row[8] = {zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros};
-        for (int k = 0; k < s.codes; ++k)
-            if (first + k >= i && first + k < length) row[k] = rows + (first + k) * row_stride;
-        pack_step<Arch>(row, s, to);
+    for (std::int64_t i = 0; i < length; i += step.codes) {
+        const std::int64_t first = length - i < step.codes && length >= step.codes ? length - step.codes : i;
+        for (std::int64_t c = first; c < first + step.codes; c += s.codes, to += s.dwords()) {
+            const std::int8_t* row[8] = {zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros};
+            for (int k = 0; k < s.codes; ++k)
+                if (c + k >= i && c + k < length) row[k] = rows + (c + k) * row_stride;
+            pack_step<Arch>(row, s, to);
+        }
     }
 }
 

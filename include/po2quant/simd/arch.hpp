@@ -3,11 +3,15 @@
 /// primitives; xsimd 8 has no tags for the int8 dot products, so the int8 level is ours. A tag derives from the one it
 /// extends: whatever is not specialised for it falls back to that one.
 ///
-///   generic ← sse2 ← sse4_1 ← avx2 ← avx512bw ← avx512_vnni
+///   generic ← sse2 ← sse4_1 ← avx2 ← avx512bw ← avx512_vnni ← amx_int8
 ///                             avx2 ← avx_vnni
 ///   generic ← neon64 ← neon_dotprod ← neon_i8mm
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -68,6 +72,12 @@ struct avx512bw : avx2 {
 struct avx512_vnni : avx512bw {
     static constexpr const char* name = "avx512_vnni";
 };
+
+/// The same with products of tiles: 64 int8 products summed for each of 16 pixels and 16 outputs by one instruction.
+/// Servers since Sapphire Rapids. Only where asked for by PO2QUANT_AMX, since it was not timed yet.
+struct amx_int8 : avx512_vnni {
+    static constexpr const char* name = "amx_int8";
+};
 #endif
 
 #if defined(__aarch64__)
@@ -95,9 +105,18 @@ struct neon_i8mm : neon_dotprod {
 template <class Base, class Arch>
 inline constexpr bool is_at_least = std::is_base_of_v<Base, Arch>;
 
-/// The best instruction set that the compiler's flags allow. PO2QUANT_PORTABLE chooses generic whatever they are.
+// clang has spelled its macros without the second underscore up to 15.
+#if defined(PO2QUANT_AMX) && !((defined(__AMX_INT8__) || defined(__AMXINT8__)) && defined(__AVX512VNNI__) && \
+                               defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__))
+#error "PO2QUANT_AMX wants the flags of AMX-INT8 and AVX-512 VNNI, as cmake/po2quant_isa.cmake has them"
+#endif
+
+/// The best instruction set that the compiler's flags allow, amx_int8 only where PO2QUANT_AMX is defined.
+/// PO2QUANT_PORTABLE chooses generic whatever they are.
 #if defined(PO2QUANT_PORTABLE)
 using default_arch = arch::generic;
+#elif defined(PO2QUANT_AMX)
+using default_arch = arch::amx_int8;
 #elif defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 using default_arch = arch::avx512_vnni;
 #elif defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
@@ -120,8 +139,25 @@ using default_arch = arch::neon64;
 using default_arch = arch::generic;
 #endif
 
+/// Whether this CPU has the tiles of AMX with int8 products, and Linux lets this process use them. Linux wants to be
+/// asked once by each process; from then on it refuses stacks for signals that cannot hold the tiles too, some 11 KB.
+PO2Q_INLINE bool amx_allowed() {
+#if defined(__x86_64__) && defined(__linux__)
+    constexpr long request_permission = 0x1023;  // ARCH_REQ_XCOMP_PERM, since Linux 5.16
+    constexpr long tile_data = 18;               // the component of XSAVE
+    unsigned eax = 0;
+    unsigned ebx = 0;
+    unsigned ecx = 0;
+    unsigned edx = 0;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 24 & 1) != 0 && (edx >> 25 & 1) != 0 &&
+           syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+    return false;
+#endif
+}
+
 /// Whether the CPU that runs this can run kernels of an instruction set, asked for by name; false for unknown names,
-/// and for what AArch64 has beside neon64 where the system is not Linux.
+/// and where the system is not Linux for AMX, and for what AArch64 has beside neon64. For amx_int8 see amx_allowed.
 inline bool cpu_supports(const char* name) {
     const auto is = [name](const char* other) { return __builtin_strcmp(name, other) == 0; };
     if (is("generic")) return true;
@@ -141,7 +177,9 @@ inline bool cpu_supports(const char* name) {
     if (is("avx_vnni")) return avx2 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
     if (is("avx2")) return avx2;
     if (is("avx512bw")) return avx512;
-    if (is("avx512_vnni")) return avx512 && __builtin_cpu_supports("avx512vnni");
+    const bool avx512_vnni = avx512 && __builtin_cpu_supports("avx512vnni");
+    if (is("avx512_vnni")) return avx512_vnni;
+    if (is("amx_int8")) return avx512_vnni && amx_allowed();
 #elif defined(__aarch64__)
     if (is("neon64")) return true;
 #if defined(__linux__)

@@ -106,10 +106,11 @@ struct depthwise_unsigned {
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 /// By four taps as bytes, offset by 128 as vpdpbusd wants them.
-template <>
-struct depthwise_steps<arch::avx512_vnni> {
-    using isa = arch::avx512_vnni;
-    using ops = integer<arch::avx512_vnni>;
+template <class Arch>
+requires is_at_least<arch::avx512_vnni, Arch>
+struct depthwise_steps<Arch> {
+    using isa = Arch;
+    using ops = integer<Arch>;
     using reg = __m512i;
     using channels = __m512i;
     using lane_taps = __m512i;
@@ -182,8 +183,12 @@ struct depthwise_steps<arch::avx512_vnni> {
 };
 
 /// Codes of 0..127 are what vpdpbusd wants.
-struct depthwise_unsigned_avx512_vnni : depthwise_steps<arch::avx512_vnni> {
+template <class Arch>
+struct depthwise_unsigned_avx512_vnni : depthwise_steps<Arch> {
     static constexpr int input_offset = 0;
+    using channels = __m512i;
+    using part = __mmask64;
+    using spread = typename depthwise_steps<Arch>::spread;
     static PO2Q_INLINE channels load(const std::int8_t* p) {
         __m512i codes = _mm512_loadu_si512(p);
 #if !defined(__clang__)
@@ -195,9 +200,10 @@ struct depthwise_unsigned_avx512_vnni : depthwise_steps<arch::avx512_vnni> {
     static PO2Q_INLINE channels load(const std::int8_t* p, const spread& s) { return s.codes(p); }
     static PO2Q_INLINE channels load(const std::int8_t* p, part k, const spread& s) { return s.codes(p, k); }
 };
-template <>
-struct depthwise_unsigned<arch::avx512_vnni> {
-    using steps = depthwise_unsigned_avx512_vnni;
+template <class Arch>
+requires is_at_least<arch::avx512_vnni, Arch>
+struct depthwise_unsigned<Arch> {
+    using steps = depthwise_unsigned_avx512_vnni<Arch>;
 };
 #endif
 

@@ -431,6 +431,10 @@ struct integer<arch::avx512_vnni> : integer<arch::avx512bw> {
         static PO2Q_INLINE reg dot(reg acc, step x, step w) { return multiply_add(acc, x.pair, w.pair); }
     };
 };
+
+/// What tiles are not used for; they themselves are in tiles.hpp.
+template <>
+struct integer<arch::amx_int8> : integer<arch::avx512_vnni> {};
 #endif
 
 }  // namespace po2quant::simd
