@@ -2,7 +2,7 @@
 # build tree and by the installed package.
 
 # The instruction sets, and the flags of each: the one table of flags. Their order is that of po2quant::arch, the best
-# last; names are those of its tags.
+# last; names are those of its tags. Those in po2quant_isas_by_name are compiled only where a list names them.
 
 # g++ 12 miscompiles copies of small structs that it vectorizes with 512 bits by itself; intrinsics are not touched.
 set(po2quant_avx512bw_flags -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl
@@ -22,20 +22,24 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set(po2quant_flags_neon64 -march=armv8-a)
   set(po2quant_flags_neon_dotprod -march=armv8.2-a+dotprod)
   set(po2quant_flags_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
+  # Few CPUs have vectors of just this length, and it needs xsimd 14.
+  set(po2quant_isas_by_name sve256)
+  set(po2quant_flags_sve256 -march=armv8.2-a+dotprod+i8mm+sve -msve-vector-bits=256)
 else()
   set(po2quant_isas generic)
   set(po2quant_flags_generic "")
 endif()
 # Users call the functions below from folders that do not see these variables.
-set_property(GLOBAL PROPERTY po2quant_isas ${po2quant_isas})
-foreach(isa IN LISTS po2quant_isas)
+set_property(GLOBAL PROPERTY po2quant_default_isas ${po2quant_isas})
+set_property(GLOBAL PROPERTY po2quant_isas ${po2quant_isas} ${po2quant_isas_by_name})
+foreach(isa IN LISTS po2quant_isas po2quant_isas_by_name)
   set_property(GLOBAL PROPERTY po2quant_flags_${isa} ${po2quant_flags_${isa}})
 endforeach()
 
 # po2quant_add_isa_sources(<target> [SOURCES <source> …] [LAYER_KERNELS] [ISAS <isa> …])
 # Compiles the sources once per instruction set, with its flags and else as the target's own, and links all of them into
 # the target, whose sources choose by po2quant::dispatcher. LAYER_KERNELS: with them the kernels of networks of integers,
-# for po2quant::compiled_layer_kernels. ISAS: by default all of this processor.
+# for po2quant::compiled_layer_kernels. ISAS: by default all of this processor but those compiled by name only.
 #
 # What these sources define stays their own: other objects see only names that have the instruction set's tag in them, as
 # those of templates on it. Else the linker would keep one std::vector of all, perhaps the one that this CPU cannot run.
@@ -44,9 +48,12 @@ function(po2quant_add_isa_sources target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "LAYER_KERNELS" "" "SOURCES;ISAS")
   get_property(known GLOBAL PROPERTY po2quant_isas)
   po2quant_check_isa_sources()
+  if(NOT arg_ISAS)
+    get_property(arg_ISAS GLOBAL PROPERTY po2quant_default_isas)
+  endif()
   set(isas "")
   foreach(isa IN LISTS known)
-    if(NOT arg_ISAS OR isa IN_LIST arg_ISAS)
+    if(isa IN_LIST arg_ISAS)
       list(APPEND isas ${isa})
     endif()
   endforeach()

@@ -1,9 +1,10 @@
 #pragma once
 /// The one place that includes xsimd, 8.1 or newer, with the few names that differ between its versions.
 
-// For targets whose registers it does not know, xsimd 14 emulates them, if asked to before it is included.
-#if !defined(XSIMD_WITH_EMULATED) && !defined(__SSE2__) && !defined(__ARM_NEON) && !defined(__aarch64__) && \
-    !defined(__riscv_v_fixed_vlen) && !defined(__EMSCRIPTEN__) && !defined(__VSX__) && !defined(__VEC__)
+// For targets whose registers it does not know, or we do not want (arch::generic), xsimd 14 emulates them, if asked to
+// before it is included.
+#if !defined(XSIMD_WITH_EMULATED) && !defined(__SSE2__) && !defined(__aarch64__) && !defined(__riscv_v_fixed_vlen) && \
+    !defined(__EMSCRIPTEN__) && !defined(__VSX__) && !defined(__VEC__)
 #define XSIMD_WITH_EMULATED 1
 #endif
 #include <xsimd/xsimd.hpp>
