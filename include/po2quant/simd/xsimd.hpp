@@ -13,6 +13,8 @@
 
 #if XSIMD_VERSION_MAJOR < 8 || (XSIMD_VERSION_MAJOR == 8 && XSIMD_VERSION_MINOR < 1)
 #error "po2quant needs xsimd 8.1 or newer: apt-get install libxsimd-dev, or -I<xsimd>/include"
+#elif defined(XSIMD_NO_SUPPORTED_ARCHITECTURE)
+#error "po2quant needs xsimd 14 or newer on this target, of which older ones know no registers"
 #endif
 
 namespace po2quant::simd {
