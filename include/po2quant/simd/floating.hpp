@@ -12,6 +12,9 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#if __ARM_FEATURE_SVE_BITS == 256
+#include <arm_sve.h>
+#endif
 #endif
 
 #include <po2quant/numerics/rounding.hpp>
