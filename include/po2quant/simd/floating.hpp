@@ -101,8 +101,9 @@ PO2Q_INLINE xsimd::batch<float, A> floor(const xsimd::batch<float, A>& v) {
 #if defined(__aarch64__)
         if constexpr (xsimd::batch<float, A>::size == 4)
             return xsimd::batch<float, A>(vrndmq_f32(v));  // xsimd 8 takes seven instructions
+        else
 #endif
-        return xsimd::floor(v);
+            return xsimd::floor(v);
     }
 }
 
