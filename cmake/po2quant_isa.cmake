@@ -2,15 +2,15 @@
 # build tree and by the installed package.
 
 # The instruction sets, and the flags of each: the one table of flags. Their order is that of po2quant::arch, the best
-# last; names are those of its tags.
+# last; names are those of its tags. Those in po2quant_isas_by_name are compiled only where a list names them.
 
 # g++ 12 miscompiles copies of small structs that it vectorizes with 512 bits by itself; intrinsics are not touched.
 set(po2quant_avx512bw_flags -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl
     $<$<CXX_COMPILER_ID:GNU>:-mprefer-vector-width=256>)
-set(po2quant_isas_if_named "")  # what is compiled for only where it is named
+set(po2quant_isas_by_name "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(po2quant_isas generic sse2 sse4_1 avx2 avx_vnni avx512bw avx512_vnni)
-  set(po2quant_isas_if_named amx_int8)
+  set(po2quant_isas_by_name amx_int8)
   set(po2quant_flags_generic -DPO2QUANT_PORTABLE)
   set(po2quant_flags_sse2 -msse2)
   set(po2quant_flags_sse4_1 -msse4.1)
@@ -25,39 +25,41 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set(po2quant_flags_neon64 -march=armv8-a)
   set(po2quant_flags_neon_dotprod -march=armv8.2-a+dotprod)
   set(po2quant_flags_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
+  # Few CPUs have vectors of just this length, and it needs xsimd 14.
+  set(po2quant_isas_by_name sve256)
+  set(po2quant_flags_sve256 -march=armv8.2-a+dotprod+i8mm+sve -msve-vector-bits=256)
 else()
   set(po2quant_isas generic)
   set(po2quant_flags_generic "")
 endif()
 # Users call the functions below from folders that do not see these variables.
-set_property(GLOBAL PROPERTY po2quant_isas ${po2quant_isas})
-set_property(GLOBAL PROPERTY po2quant_isas_if_named ${po2quant_isas_if_named})
-foreach(isa IN LISTS po2quant_isas po2quant_isas_if_named)
+set_property(GLOBAL PROPERTY po2quant_default_isas ${po2quant_isas})
+set_property(GLOBAL PROPERTY po2quant_isas ${po2quant_isas} ${po2quant_isas_by_name})
+foreach(isa IN LISTS po2quant_isas po2quant_isas_by_name)
   set_property(GLOBAL PROPERTY po2quant_flags_${isa} ${po2quant_flags_${isa}})
 endforeach()
 
 # po2quant_add_isa_sources(<target> [SOURCES <source> …] [LAYER_KERNELS] [ISAS <isa> …])
 # Compiles the sources once per instruction set, with its flags and else as the target's own, and links all of them into
 # the target, whose sources choose by po2quant::dispatcher. LAYER_KERNELS: with them the kernels of networks of integers,
-# for po2quant::compiled_layer_kernels. ISAS: by default all of this processor but amx_int8.
+# for po2quant::compiled_layer_kernels. ISAS: by default all of this processor but those compiled by name only.
 #
 # What these sources define stays their own: other objects see only names that have the instruction set's tag in them, as
 # those of templates on it. Else the linker would keep one std::vector of all, perhaps the one that this CPU cannot run.
 # Variables of inline functions, and inline variables, are one for all as ever.
 function(po2quant_add_isa_sources target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "LAYER_KERNELS" "" "SOURCES;ISAS")
-  get_property(isas GLOBAL PROPERTY po2quant_isas)
-  get_property(if_named GLOBAL PROPERTY po2quant_isas_if_named)
-  set(known ${isas} ${if_named})
+  get_property(known GLOBAL PROPERTY po2quant_isas)
   po2quant_check_isa_sources()
-  if(arg_ISAS)
-    set(isas "")
-    foreach(isa IN LISTS known)
-      if(isa IN_LIST arg_ISAS)
-        list(APPEND isas ${isa})
-      endif()
-    endforeach()
+  if(NOT arg_ISAS)
+    get_property(arg_ISAS GLOBAL PROPERTY po2quant_default_isas)
   endif()
+  set(isas "")
+  foreach(isa IN LISTS known)
+    if(isa IN_LIST arg_ISAS)
+      list(APPEND isas ${isa})
+    endif()
+  endforeach()
   list(JOIN isas "," compiled)
   set_target_properties(${target} PROPERTIES po2quant_isas ${compiled})
   target_compile_definitions(${target} PRIVATE PO2QUANT_COMPILED_ISAS=${compiled})

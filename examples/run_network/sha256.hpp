@@ -2,6 +2,7 @@
 /// SHA-256 (FIPS 180-4), as the goldens' digests are given.
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <span>
@@ -10,8 +11,6 @@
 
 namespace run_network {
 
-__extension__ using wide = unsigned __int128;
-
 inline std::string sha256(std::span<const std::byte> data) {
     // The constants are the fractions of the cube and square roots of the first primes; computed, not listed.
     static const auto constants = [] {
@@ -19,25 +18,17 @@ inline std::string sha256(std::span<const std::byte> data) {
             std::array<std::uint32_t, 64> k;
             std::array<std::uint32_t, 8> h;
         } c{};
-        const auto fraction = [](std::uint64_t prime, int root) {
-            // The largest r with r^root <= prime * 2^(32 root); its low 32 bits.
-            wide low = 0;
-            wide high = static_cast<wide>(1) << 37;
-            while (high - low > 1) {
-                const wide middle = (low + high) / 2;
-                const bool below = root == 2 ? middle * middle <= static_cast<wide>(prime) << 64
-                                             : middle * middle * middle <= static_cast<wide>(prime) << 96;
-                (below ? low : high) = middle;
-            }
-            return static_cast<std::uint32_t>(low);
+        // The first 32 bits behind the point, of the 50 that a double has.
+        const auto fraction = [](double root) {
+            return static_cast<std::uint32_t>(static_cast<std::uint64_t>(root * 0x1p32));
         };
         std::uint64_t candidate = 2;
         for (std::size_t i = 0; i < 64; ++candidate) {
             bool prime = true;
             for (std::uint64_t d = 2; d * d <= candidate; ++d) prime = prime && candidate % d != 0;
             if (!prime) continue;
-            if (i < 8) c.h[i] = fraction(candidate, 2);
-            c.k[i++] = fraction(candidate, 3);
+            if (i < 8) c.h[i] = fraction(std::sqrt(static_cast<double>(candidate)));
+            c.k[i++] = fraction(std::cbrt(static_cast<double>(candidate)));
         }
         return c;
     }();

@@ -5,7 +5,7 @@
 ///
 ///   generic ← sse2 ← sse4_1 ← avx2 ← avx512bw ← avx512_vnni ← amx_int8
 ///                             avx2 ← avx_vnni
-///   generic ← neon64 ← neon_dotprod ← neon_i8mm
+///   generic ← neon64 ← neon_dotprod ← neon_i8mm ← sve256
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #if defined(__x86_64__) && defined(__linux__)
@@ -14,6 +14,7 @@
 #endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #endif
 #include <type_traits>
 
@@ -24,13 +25,15 @@ namespace po2quant {
 namespace arch {
 
 /// Whatever the compiler's baseline is, in portable C++ for integers; floats as xsimd has them: SSE2 on x86-64, NEON on
-/// AArch64; where it has none, xsimd 14 emulates them.
+/// AArch64; where it has none, xsimd 14 emulates them, and on 32-bit ARM, whose NEON takes subnormal numbers for 0.
 struct generic {
     static constexpr const char* name = "generic";
 #if defined(__x86_64__) || defined(__i386__)
     using xsimd_arch = xsimd::sse2;
 #elif defined(__aarch64__)
     using xsimd_arch = xsimd::neon64;
+#elif defined(__arm__)
+    using xsimd_arch = xsimd::emulated<128>;
 #elif XSIMD_WITH_EMULATED
     using xsimd_arch = std::conditional_t<std::is_same_v<xsimd::default_arch, xsimd::unavailable>, xsimd::emulated<128>,
                                           xsimd::default_arch>;
@@ -97,6 +100,14 @@ struct neon_dotprod : neon64 {
 struct neon_i8mm : neon_dotprod {
     static constexpr const char* name = "neon_i8mm";
 };
+
+/// The same with floats in SVE registers of 256 bits, by xsimd 14 or newer: -msve-vector-bits=256. Neoverse V1.
+struct sve256 : neon_i8mm {
+    static constexpr const char* name = "sve256";
+#if XSIMD_VERSION_MAJOR >= 14
+    using xsimd_arch = xsimd::detail::sve<256>;
+#endif
+};
 #endif
 
 }  // namespace arch
@@ -129,6 +140,9 @@ using default_arch = arch::avx2;
 using default_arch = arch::sse4_1;
 #elif defined(__SSE2__)
 using default_arch = arch::sse2;
+#elif defined(__aarch64__) && defined(__ARM_FEATURE_MATMUL_INT8) && defined(__ARM_FEATURE_DOTPROD) && \
+    __ARM_FEATURE_SVE_BITS == 256 && XSIMD_VERSION_MAJOR >= 14
+using default_arch = arch::sve256;
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_MATMUL_INT8) && defined(__ARM_FEATURE_DOTPROD)
 using default_arch = arch::neon_i8mm;
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
@@ -187,6 +201,8 @@ inline bool cpu_supports(const char* name) {
     const bool i8mm = dotprod && (getauxval(AT_HWCAP2) >> 13 & 1) != 0;  // HWCAP2_I8MM
     if (is("neon_dotprod")) return dotprod;
     if (is("neon_i8mm")) return i8mm;
+    const bool sve = i8mm && (getauxval(AT_HWCAP) >> 22 & 1) != 0;  // HWCAP_SVE
+    if (is("sve256")) return sve && (prctl(51) & 0xffff) == 32;     // PR_SVE_GET_VL: bytes of a register
 #endif
 #endif
     return false;
@@ -196,7 +212,7 @@ inline bool cpu_supports(const char* name) {
 static_assert(
     std::is_same_v<default_arch, arch::PO2QUANT_ISA>,
     "this source is compiled for the instruction set PO2QUANT_ISA, but flags of yours bring a better one: take "
-    "-march= and -m options out of CMAKE_CXX_FLAGS and of the target");
+    "-march= and -m options out of CMAKE_CXX_FLAGS and of the target; or xsimd is too old for it: sve256 needs 14");
 #endif
 
 }  // namespace po2quant

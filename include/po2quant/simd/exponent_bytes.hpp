@@ -15,7 +15,8 @@ struct byte_counts {
 
 #if defined(__aarch64__)
 template <class Arch>
-requires(f32<Arch>::size == 4) struct byte_counts<Arch> {
+requires is_at_least<arch::generic, Arch>
+struct byte_counts<Arch> {
     static constexpr bool available = true;
     static constexpr std::size_t lanes = 16;
     using reg = uint8x16_t;

@@ -12,6 +12,9 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#if __ARM_FEATURE_SVE_BITS == 256
+#include <arm_sve.h>
+#endif
 #endif
 
 #include <po2quant/numerics/rounding.hpp>
@@ -39,6 +42,11 @@ PO2Q_INLINE __m512 clamp_register(__m512 v, __m512 low, __m512 high) {
 PO2Q_INLINE float32x4_t clamp_register(float32x4_t v, float32x4_t low, float32x4_t high) {
     return vminq_f32(vmaxq_f32(v, low), high);
 }
+#if __ARM_FEATURE_SVE_BITS == 256
+PO2Q_INLINE svfloat32_t clamp_register(svfloat32_t v, svfloat32_t low, svfloat32_t high) {
+    return svmin_f32_x(svptrue_b32(), svmax_f32_x(svptrue_b32(), v, low), high);
+}
+#endif
 #endif
 
 /// v held inside [low, high]; NaN stays NaN.
@@ -91,10 +99,11 @@ PO2Q_INLINE xsimd::batch<float, A> floor(const xsimd::batch<float, A>& v) {
         return near - xsimd::select(near > v, batch(1.0F), batch(0.0F));
     } else {
 #if defined(__aarch64__)
-        return xsimd::batch<float, A>(vrndmq_f32(v));  // xsimd 8 takes seven instructions
-#else
-        return xsimd::floor(v);
+        if constexpr (xsimd::batch<float, A>::size == 4)
+            return xsimd::batch<float, A>(vrndmq_f32(v));  // xsimd 8 takes seven instructions
+        else
 #endif
+            return xsimd::floor(v);
     }
 }
 
@@ -196,12 +205,19 @@ PO2Q_INLINE void prefetch_ahead(const T* p) {
 
 // ---- part of a vector -----------------------------------------------------------------------------------------------
 
+#if __ARM_FEATURE_SVE_BITS == 256
+PO2Q_INLINE svbool_t first_lanes(std::uint64_t count) { return svwhilelt_b32_u64(0, count); }
+#endif
+
 /// The first `count` < lanes floats at p, nothing behind them read; the other lanes are 0.
 template <class Arch>
 PO2Q_INLINE f32<Arch> load_first(const float* p, std::size_t count) {
 #if defined(__AVX512F__)
     if constexpr (is_at_least<arch::avx512bw, Arch>)
         return f32<Arch>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << count) - 1U), p));
+#endif
+#if __ARM_FEATURE_SVE_BITS == 256
+    if constexpr (is_at_least<arch::sve256, Arch>) return f32<Arch>(svld1_f32(first_lanes(count), p));
 #endif
     alignas(64) float lanes[f32<Arch>::size] = {};
     for (std::size_t i = 0; i < count; ++i) lanes[i] = p[i];
@@ -216,6 +232,9 @@ PO2Q_INLINE void store_first(float* p, const f32<Arch>& v, std::size_t count) {
         _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << count) - 1U), v);
         return;
     }
+#endif
+#if __ARM_FEATURE_SVE_BITS == 256
+    if constexpr (is_at_least<arch::sve256, Arch>) return svst1_f32(first_lanes(count), p, v);
 #endif
     alignas(64) float lanes[f32<Arch>::size];
     v.store_aligned(lanes);
@@ -269,6 +288,21 @@ PO2Q_INLINE f32<Arch> load_codes(const Code* p) {
                                    : vcvtq_f32_u32(vmovl_u16(words)));
     }
 #endif
+#if __ARM_FEATURE_SVE_BITS == 256
+    if constexpr (is_at_least<arch::sve256, Arch>) {
+        const svbool_t all = svptrue_b32();
+        const void* from = p;
+        const auto wide = [&]() PO2Q_INLINE_LAMBDA -> svint32_t {
+            if constexpr (sizeof(Code) == 2)
+                return is_signed ? svld1sh_s32(all, static_cast<const std::int16_t*>(from))
+                                 : svld1uh_s32(all, static_cast<const std::uint16_t*>(from));
+            else
+                return is_signed ? svld1sb_s32(all, static_cast<const std::int8_t*>(from))
+                                 : svld1ub_s32(all, static_cast<const std::uint8_t*>(from));
+        };
+        return f32<Arch>(svcvt_f32_s32_x(all, wide()));
+    }
+#endif
     alignas(64) std::int32_t lanes[f32<Arch>::size];
     for (std::size_t i = 0; i < f32<Arch>::size; ++i) lanes[i] = p[i];
     return xsimd::to_float(i32<Arch>::load_aligned(lanes));
@@ -313,6 +347,13 @@ PO2Q_INLINE void store_codes(Code* p, const i32<Arch>& codes) {
             const std::int32_t four = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
             __builtin_memcpy(p, &four, 4);
         }
+        return;
+    }
+#endif
+#if __ARM_FEATURE_SVE_BITS == 256
+    if constexpr (is_at_least<arch::sve256, Arch>) {
+        if constexpr (sizeof(Code) == 2) svst1h_s32(svptrue_b32(), reinterpret_cast<std::int16_t*>(p), codes);
+        else svst1b_s32(svptrue_b32(), reinterpret_cast<std::int8_t*>(p), codes);
         return;
     }
 #endif

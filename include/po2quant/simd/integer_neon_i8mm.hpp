@@ -59,5 +59,9 @@ struct integer<arch::neon_i8mm> : integer<arch::neon_dotprod> {
     using dot_u7 = dot_i8;
 };
 
+/// Registers of 256 bits hold floats only.
+template <>
+struct integer<arch::sve256> : integer<arch::neon_i8mm> {};
+
 }  // namespace po2quant::simd
 #endif

@@ -7,6 +7,11 @@
 
 namespace po2quant::simd {
 
+#if __ARM_FEATURE_SVE_BITS == 256
+/// 1, 2, 4, …
+PO2Q_INLINE svuint32_t lane_bits() { return svlsl_u32_x(svptrue_b32(), svdup_n_u32(1), svindex_u32(0, 1)); }
+#endif
+
 /// Bit i is low[i] <= v[i] <= high[i]; NaN lies inside nothing.
 template <class Arch>
 PO2Q_INLINE std::uint32_t inside_bits(const f32<Arch>& v, const f32<Arch>& low, const f32<Arch>& high) {
@@ -26,6 +31,11 @@ PO2Q_INLINE std::uint32_t inside_bits(const f32<Arch>& v, const f32<Arch>& low, 
 #if defined(__aarch64__)
     if constexpr (f32<Arch>::size == 4)
         return vaddvq_u32(vandq_u32(vandq_u32(vcleq_f32(low, v), vcleq_f32(v, high)), uint32x4_t{1, 2, 4, 8}));
+#endif
+#if __ARM_FEATURE_SVE_BITS == 256
+    if constexpr (is_at_least<arch::sve256, Arch>)
+        return static_cast<std::uint32_t>(
+            svaddv_u32(svcmple_f32(svcmple_f32(svptrue_b32(), low, v), v, high), lane_bits()));
 #endif
     constexpr std::size_t lanes = f32<Arch>::size;
     alignas(64) float inside[lanes];
@@ -75,6 +85,13 @@ PO2Q_INLINE f32<Arch> select_bits(std::uint32_t bits, const f32<Arch>& v) {
     if constexpr (f32<Arch>::size == 4) {
         const uint32x4_t own = vtstq_u32(vdupq_n_u32(bits), uint32x4_t{1, 2, 4, 8});
         return f32<Arch>(vreinterpretq_f32_u32(vandq_u32(own, vreinterpretq_u32_f32(v))));
+    }
+#endif
+#if __ARM_FEATURE_SVE_BITS == 256
+    if constexpr (is_at_least<arch::sve256, Arch>) {
+        const svbool_t all = svptrue_b32();
+        const svbool_t set = svcmpne_n_u32(all, svand_n_u32_x(all, lane_bits(), bits), 0);
+        return f32<Arch>(svsel_f32(set, v, svdup_n_f32(0)));
     }
 #endif
     constexpr std::size_t lanes = f32<Arch>::size;

@@ -131,6 +131,26 @@ requires(f32<Arch>::size == 4) struct halves<Arch> {
 };
 #endif
 
+#if __ARM_FEATURE_SVE_BITS == 256
+template <class Arch>
+requires is_at_least<arch::sve256, Arch>
+struct halves<Arch> {
+    using reg = u32<Arch>;  // in lower halves, whatever the upper ones are
+
+    static PO2Q_INLINE reg load(const void* p) { return load_first(p, reg::size); }
+    static PO2Q_INLINE void store(void* p, reg v) { store_first(p, v, reg::size); }
+    static PO2Q_INLINE void stream(void* p, reg v) { store(p, v); }
+    static PO2Q_INLINE reg load_first(const void* p, std::size_t count) {
+        return reg(svld1uh_u32(first_lanes(count), static_cast<const std::uint16_t*>(p)));
+    }
+    static PO2Q_INLINE void store_first(void* p, reg v, std::size_t count) {
+        svst1h_u32(first_lanes(count), static_cast<std::uint16_t*>(p), v);
+    }
+    static PO2Q_INLINE u32<Arch> widen(reg v) { return v << 16; }
+    static PO2Q_INLINE reg narrow(const u32<Arch>& v) { return v >> 16; }
+};
+#endif
+
 #if defined(__AVX2__)
 template <class Arch>
 requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) struct halves<Arch> : halves_of_128_bits {
@@ -239,6 +259,10 @@ PO2Q_INLINE f32<Arch> widen(typename halves<Arch>::reg v) {
 #if defined(__aarch64__)
     else if constexpr (f32<Arch>::size == 4) return f32<Arch>(vcvt_f32_f16(vreinterpret_f16_u16(v)));
 #endif
+#if __ARM_FEATURE_SVE_BITS == 256
+    else if constexpr (is_at_least<arch::sve256, Arch>)
+        return f32<Arch>(svcvt_f32_f16_x(svptrue_b32(), svreinterpret_f16_u32(v)));
+#endif
     else return float16_lanes<Arch>(halves<Arch>::widen(v));
 }
 
@@ -255,6 +279,10 @@ PO2Q_INLINE typename halves<Arch>::reg narrow(const f32<Arch>& v) {
 #endif
 #if defined(__aarch64__)
     else if constexpr (f32<Arch>::size == 4) return vreinterpret_u16_f16(vcvt_f16_f32(v));
+#endif
+#if __ARM_FEATURE_SVE_BITS == 256
+    else if constexpr (is_at_least<arch::sve256, Arch>)
+        return u32<Arch>(svreinterpret_u32_f16(svcvt_f16_f32_x(svptrue_b32(), v)));
 #endif
     else return halves<Arch>::narrow(rounded_float16_lanes<Arch>(v));
 }

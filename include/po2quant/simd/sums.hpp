@@ -93,6 +93,39 @@ requires(f32<Arch>::size == 4) struct product_sums<Arch> {
 };
 #endif
 
+#if __ARM_FEATURE_SVE_BITS == 256
+template <class Arch>
+requires is_at_least<arch::sve256, Arch>
+struct product_sums<Arch> {
+    using batch = xsimd::batch<double, typename Arch::xsimd_arch>;
+    batch even[2] = {batch(0.0), batch(0.0)};  // lanes 0, 2, 4, 6 and 8, 10, …
+    batch odd[2] = {batch(0.0), batch(0.0)};
+
+    template <int Part>
+    PO2Q_INLINE void add(const f32<Arch>& a, const f32<Arch>& b) {
+        const svbool_t all = svptrue_b64();
+        even[Part] = svmla_f64_x(all, even[Part], svcvt_f64_f32_x(all, a), svcvt_f64_f32_x(all, b));
+        odd[Part] =
+            svmla_f64_x(all, odd[Part], svcvt_f64_f32_x(all, svtrn2_f32(a, a)), svcvt_f64_f32_x(all, svtrn2_f32(b, b)));
+    }
+    PO2Q_INLINE void load(const double* p) {
+        for (int k = 0; k < 2; ++k) {
+            const svfloat64x2_t lanes = svld2_f64(svptrue_b64(), p + 8 * k);
+            even[k] = svget2_f64(lanes, 0);
+            odd[k] = svget2_f64(lanes, 1);
+        }
+    }
+    PO2Q_INLINE void store(double* p) const {
+        for (int k = 0; k < 2; ++k) svst2_f64(svptrue_b64(), p + 8 * k, svcreate2_f64(even[k], odd[k]));
+    }
+    PO2Q_INLINE double sum() const {
+        double all[sum_lanes];
+        store(all);
+        return tree_sum(all);
+    }
+};
+#endif
+
 #if defined(__AVX2__)
 template <class Arch>
 requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) struct product_sums<Arch> {

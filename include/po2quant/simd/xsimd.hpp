@@ -1,9 +1,10 @@
 #pragma once
 /// The one place that includes xsimd, 8.1 or newer, with the few names that differ between its versions.
 
-// For targets whose registers it does not know, xsimd 14 emulates them, if asked to before it is included.
-#if !defined(XSIMD_WITH_EMULATED) && !defined(__SSE2__) && !defined(__ARM_NEON) && !defined(__aarch64__) && \
-    !defined(__riscv_v_fixed_vlen) && !defined(__EMSCRIPTEN__) && !defined(__VSX__) && !defined(__VEC__)
+// For targets whose registers it does not know, or we do not want (arch::generic), xsimd 14 emulates them, if asked to
+// before it is included.
+#if !defined(XSIMD_WITH_EMULATED) && !defined(__SSE2__) && !defined(__aarch64__) && !defined(__riscv_v_fixed_vlen) && \
+    !defined(__EMSCRIPTEN__) && !defined(__VSX__) && !defined(__VEC__)
 #define XSIMD_WITH_EMULATED 1
 #endif
 #include <xsimd/xsimd.hpp>
@@ -12,6 +13,8 @@
 
 #if XSIMD_VERSION_MAJOR < 8 || (XSIMD_VERSION_MAJOR == 8 && XSIMD_VERSION_MINOR < 1)
 #error "po2quant needs xsimd 8.1 or newer: apt-get install libxsimd-dev, or -I<xsimd>/include"
+#elif defined(XSIMD_NO_SUPPORTED_ARCHITECTURE)
+#error "po2quant needs xsimd 14 or newer on this target, of which older ones know no registers"
 #endif
 
 namespace po2quant::simd {
