@@ -81,17 +81,16 @@ class Writer:
                 "int": self.save(f"{name}.bias.npy", codes_of(quantized_bias(values), exponent, np.int16))}
 
     def conv(self, name, layer, source):
-        conv, norm = layer.conv, layer.norm
+        conv = layer.conv
         depthwise = conv.groups > 1
         pad = conv.padding[0]
-        folded = conv.weight * (norm.weight / layer.moving_sigma())[:, None, None, None]
         layout = ("HWC", lambda w: w[:, 0].transpose(1, 2, 0)) if depthwise else ()
         clamp = {nn.ReLU6: "relu6", nn.ReLU: "relu", nn.Identity: "none"}[type(layer.activation)]
         return self.add(name, "depthwise_conv2d" if depthwise else "conv2d", [source], layer, layer.output.exponent(),
                         kernel=list(conv.kernel_size), stride=list(conv.stride), pad=[pad] * 4, cin=conv.in_channels,
                         cout=conv.out_channels, activation=clamp,
-                        weights=self.weights(name, layer.weight, folded, *layout),
-                        bias=self.bias(name, norm.bias - norm.running_mean * norm.weight / layer.moving_sigma()))
+                        weights=self.weights(name, layer.weight, layer.scaled_weights(), *layout),
+                        bias=self.bias(name, layer.offset()))
 
     def residual(self, name, block, source):
         first = self.conv(f"{name}.first", block.first, source)

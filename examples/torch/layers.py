@@ -117,11 +117,19 @@ class Conv2d(nn.Module):
     def moving_sigma(self):
         return (self.norm.running_var + self.norm.eps).sqrt()
 
+    def scaled_weights(self):
+        """γ·w/σ_M"""
+        return self.conv.weight * (self.norm.weight / self.moving_sigma())[:, None, None, None]
+
+    def offset(self):
+        """β − γ·μ_M/σ_M"""
+        return self.norm.bias - self.norm.running_mean * self.norm.weight / self.moving_sigma()
+
     def folded_weights(self):
-        return self.weight(self.conv.weight * (self.norm.weight / self.moving_sigma())[:, None, None, None])
+        return self.weight(self.scaled_weights())
 
     def folded_bias(self):
-        return quantized_bias(self.norm.bias - self.norm.running_mean * self.norm.weight / self.moving_sigma())
+        return quantized_bias(self.offset())
 
     def convolve(self, x, w, b=None):
         return F.conv2d(x, w, b, self.conv.stride, self.conv.padding, groups=self.conv.groups)

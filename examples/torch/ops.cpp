@@ -1,12 +1,6 @@
-// The training passes as ops of PyTorch, torch.ops.po2quant.*, on the tensors' own memory and PyTorch's own threads.
-//
-// Tensors are dense float32 ones on the CPU, in any order of dimensions: contiguous and channels_last ones are read as
-// they lie. Exponents are int32, one for the whole tensor or one for each index of the dimension `axis`. Ranges are
-// float64 [n][4]: smallest and largest finite value, how many values were finite, how many were not; they merge by the
-// minimum, the maximum and two sums, so an all-reduce over them is exact. A moving average is the bytes of
-// po2quant::serialize.
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
+// The passes of ops.hpp on the tensors' own memory and PyTorch's own threads, and their registration.
+#include "ops.hpp"
+
 #include <torch/library.h>
 
 #include <po2quant/training/fake_quantize.hpp>
@@ -18,38 +12,22 @@
 #include <initializer_list>
 #include <span>
 #include <string>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "host.hpp"
+
+namespace po2quant_torch::ops {
 namespace {
 
 namespace pq = po2quant;
-using at::Tensor;
-
-struct torch_threads {
-    template <class F>
-    void parallel_for(std::int64_t tasks, F&& f) const {
-        at::parallel_for(0, tasks, 1, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t task = begin; task < end; ++task) f(task);
-        });
-    }
-};
 
 // ---- arguments ------------------------------------------------------------------------------------------------------
 
-std::size_t size_of(const Tensor& t) { return static_cast<std::size_t>(t.numel()); }
-
-/// The elements of a dense tensor in the order of memory.
-template <class T>
-std::span<T> elements(const char* name, const Tensor& t) {
-    TORCH_CHECK(t.is_non_overlapping_and_dense(), "po2quant: ", name, " has gaps or overlaps in memory");
-    return {t.data_ptr<T>(), size_of(t)};
-}
 template <class T>
 std::span<const T> inputs(const char* name, const Tensor& t) {
-    return elements<T>(name, t);
+    return elements<const T>(name, t);
 }
 
 template <class Enum>
@@ -128,6 +106,18 @@ std::vector<pq::range> to_ranges(const Tensor& rows) {
     return ranges;
 }
 
+void store(const pq::ema_range& average, const Tensor& state) {
+    const auto bytes = pq::serialize(average);
+    const std::span<std::uint8_t> to = elements<std::uint8_t>("state", state);
+    std::transform(bytes.begin(), bytes.end(), to.begin(), [](std::byte b) { return static_cast<std::uint8_t>(b); });
+}
+
+pq::ema_range load(const Tensor& state) {
+    return pq::deserialize<pq::ema_range>(std::as_bytes(inputs<std::uint8_t>("state", state)));
+}
+
+}  // namespace
+
 Tensor observe(const Tensor& input, c10::optional<std::int64_t> axis) {
     const std::span<const float> x = inputs<float>("input", input);
     if (!axis.has_value()) {
@@ -160,16 +150,6 @@ Tensor tqt_exponents(const Tensor& log2_t, std::int64_t bits, bool is_signed) {
 }
 
 // ---- moving averages ------------------------------------------------------------------------------------------------
-
-void store(const pq::ema_range& average, const Tensor& state) {
-    const auto bytes = pq::serialize(average);
-    const std::span<std::uint8_t> to = elements<std::uint8_t>("state", state);
-    std::transform(bytes.begin(), bytes.end(), to.begin(), [](std::byte b) { return static_cast<std::uint8_t>(b); });
-}
-
-pq::ema_range load(const Tensor& state) {
-    return pq::deserialize<pq::ema_range>(std::as_bytes(inputs<std::uint8_t>("state", state)));
-}
 
 Tensor new_ema_range(double decay, std::int64_t delay) {
     TORCH_CHECK(delay >= 0, "po2quant: delay is ", delay, ", not 0 or more");
@@ -216,7 +196,6 @@ Tensor fake_quantize_backward(const Tensor& mask, const Tensor& grad_output) {
     return grad_input;
 }
 
-/// The gradient of the input, and d loss / d log2 t of each threshold.
 std::tuple<Tensor, Tensor> fake_quantize_backward_threshold(const Tensor& input, const Tensor& grad_output,
                                                             const Tensor& exponents, std::int64_t axis,
                                                             std::int64_t bits, bool is_signed,
@@ -239,8 +218,6 @@ std::tuple<Tensor, Tensor> fake_quantize_backward_threshold(const Tensor& input,
     std::transform(sums.begin(), sums.end(), e.begin(), sums.begin(), pq::tqt_gradient);
     return {grad_input, gradients};
 }
-
-}  // namespace
 
 TORCH_LIBRARY(po2quant, m) {
     m.def("observe(Tensor input, int? axis=None) -> Tensor ranges");
@@ -271,3 +248,5 @@ TORCH_LIBRARY_IMPL(po2quant, CPU, m) {
     m.impl("fake_quantize_backward", &fake_quantize_backward);
     m.impl("fake_quantize_backward_threshold", &fake_quantize_backward_threshold);
 }
+
+}  // namespace po2quant_torch::ops
