@@ -51,7 +51,7 @@ struct depthwise_steps {
         return ops::widen(codes);
     }
 #if defined(__AVX2__)
-    /// For blocks of half a vector or less, of a multiple of 8 codes.
+    /// For blocks of half a vector or less, of a multiple of 8 codes: 8 where a vector has 16.
     struct spread {
         std::int64_t block;
 #if defined(__AVX512VL__)
@@ -80,10 +80,26 @@ struct depthwise_steps {
             return _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(low, high));
         }
     }
-    static PO2Q_INLINE channels load(const std::int8_t* p, part k, const spread& s) requires spreads {
-        std::int8_t codes[lanes] = {};
-        for (int i = k.begin; i < k.end; ++i) codes[i] = p[i / s.block * 2 * s.block + i % s.block];
-        return ops::widen(codes);
+    /// Parts are whole blocks, and what lies between two of them is inside the row as well.
+    static PO2Q_INLINE channels load(const std::int8_t* p, part k, [[maybe_unused]] const spread& s) requires spreads {
+#if defined(__AVX512VL__)
+        if constexpr (lanes == 32) {
+            if (k.begin >= k.end) return ops::zero_words();
+            const std::uint64_t inside =
+                ~std::uint64_t{0} << 2 * k.begin & ~std::uint64_t{0} >> (64 - 2 * k.end + s.block);
+            const __m256i low = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(inside), p);
+            const __m256i high = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(inside >> 32), p + 32);
+            return _mm512_cvtepi8_epi16(_mm256_permutex2var_epi64(low, s.index, high));
+        } else
+#endif
+        {
+            const auto block = [&](int first) PO2Q_INLINE_LAMBDA {
+                return k.begin <= first && first < k.end
+                           ? _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 2 * first))
+                           : _mm_setzero_si128();
+            };
+            return _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(block(0), block(8)));
+        }
     }
 #endif
     static PO2Q_INLINE void interleave(const channels (&x)[taps], lane_taps (&out)[vectors]) {
