@@ -22,50 +22,35 @@ namespace po2quant::kernels {
 
 inline constexpr int conv2d_tile_codes = simd::tile_row_bytes;
 
-/// The tiles of pixels of a rectangle, line by line, of one height: lines are its rows, or its columns where that makes
-/// fewer tiles.
+/// The tiles of pixels of a rectangle, line by line, of one height.
 class conv2d_tile_cursor {
 public:
-    std::int64_t input_step;   ///< elements from a pixel of a tile to the next
-    std::int64_t output_step;  ///< the same in bytes
+    conv2d_lines<std::int8_t> line;
     std::int64_t tiles;
     int height;
 
     PO2Q_INLINE explicit conv2d_tile_cursor(const conv2d_rectangle<std::int8_t>& r)
-        : input_(r.input), output_(static_cast<char*>(r.output)) {
-        const auto parts = [](std::int64_t pixels)
-                               PO2Q_INLINE_LAMBDA { return (pixels + simd::tile_rows - 1) / simd::tile_rows; };
-        const bool by_columns = r.columns * parts(r.rows) < r.rows * parts(r.columns);
-        const std::int64_t bytes = output_bytes(r.requantize.kind);
-        const std::int64_t length = by_columns ? r.rows : r.columns;
-        per_line_ = left_ = parts(length);
-        tiles = per_line_ * (by_columns ? r.columns : r.rows);
-        height = static_cast<int>((length + per_line_ - 1) / per_line_);
-        last_ = length - height;
-        input_step = by_columns ? r.input_row : r.input_column;
-        input_line_ = by_columns ? r.input_column : r.input_row;
-        output_step = (by_columns ? r.output_row : r.output_column) * bytes;
-        output_line_ = (by_columns ? r.output_column : r.output_row) * bytes;
+        : line(r, simd::tile_rows), input_(r.input), output_(static_cast<char*>(r.output)) {
+        per_line_ = left_ = (line.pixels + simd::tile_rows - 1) / simd::tile_rows;
+        tiles = per_line_ * line.lines;
+        height = static_cast<int>((line.pixels + per_line_ - 1) / per_line_);
     }
-    /// The first pixel of the next tile.
+    /// The first pixel of the next tile; the last one of a line ends with it.
     PO2Q_INLINE void take(const std::int8_t*& input, char*& output) {
-        const std::int64_t first = left_ == 1 ? last_ : (per_line_ - left_) * height;
-        input = input_ + first * input_step;
-        output = output_ + first * output_step;
+        const std::int64_t first = left_ == 1 ? line.pixels - height : (per_line_ - left_) * height;
+        input = input_ + first * line.input_pixel;
+        output = output_ + first * line.output_pixel;
         if (--left_ > 0) return;
         left_ = per_line_;
-        input_ += input_line_;
-        output_ += output_line_;
+        input_ += line.input_line;
+        output_ += line.output_line;
     }
 
 private:
     const std::int8_t* input_;
     char* output_;
-    std::int64_t input_line_;
-    std::int64_t output_line_;
     std::int64_t per_line_;
     std::int64_t left_;  ///< tiles of the line
-    std::int64_t last_;  ///< first pixel of its last tile
 };
 
 /// Sums of Pixels × Outputs tiles, of pixels that follow pixel[p] and of the outputs from `output` on, stored at
@@ -150,11 +135,11 @@ void conv2d_by_tiles(const conv2d_rectangle<std::int8_t>& rectangle) {
         simd::unroll<count>([&](auto p) PO2Q_INLINE_LAMBDA { cursor.take(pixel[p], out[p]); });
         simd::unroll<(groups + 1) / 2>([&](auto g) PO2Q_INLINE_LAMBDA {
             constexpr int outputs = 2 * g + 1 < groups ? 2 : 1;
-            conv2d_tile_sums<Tiles, lanes, width, count, outputs, Short>(tiles, r, pixel, cursor.input_step, height,
-                                                                         2 * g * width, copied, sums);
+            conv2d_tile_sums<Tiles, lanes, width, count, outputs, Short>(tiles, r, pixel, cursor.line.input_pixel,
+                                                                         height, 2 * g * width, copied, sums);
         });
         simd::unroll<count>([&](auto p) PO2Q_INLINE_LAMBDA {
-            const std::int64_t step = cursor.output_step;
+            const std::int64_t step = cursor.line.output_pixel;
             if (r.requantize.kind > epilogue::shift) {
                 store_tile_uncoded<Arch, Vectors>(out[p], step, sums[p], height, r.requantize, r.outputs);
                 return;
