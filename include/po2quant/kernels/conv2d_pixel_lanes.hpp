@@ -64,8 +64,8 @@ PO2Q_INLINE void conv2d_pixel_lanes_tile(const conv2d_rectangle<typename Dot::in
         simd::unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA { acc[g][o] = ops::shift_right(acc[g][o], shift); });
     });
     simd::unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA {
-        lanes::store(out + g * (lanes::pixels * r.output_column), r.output_column, acc[g], r.requantize.range,
-                     r.outputs);
+        lanes::template store<Arch>(out + g * (lanes::pixels * r.output_column), r.output_column, acc[g],
+                                    r.requantize.range, r.outputs);
     });
 }
 

@@ -317,7 +317,7 @@ requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arc
                 pack_groups([&](reg a, reg b)
                                 PO2Q_INLINE_LAMBDA { return ops::multiply_high(ops::narrow(a, b), factor); });
             else pack_groups([&](reg a, reg b) PO2Q_INLINE_LAMBDA { return codes.template shift_and_narrow<0>(a, b); });
-            pixels.store(out, step, packed, count);
+            pixels.template store<Arch>(out, step, packed, count);
         }
     }
 };

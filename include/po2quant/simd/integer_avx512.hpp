@@ -202,8 +202,9 @@ struct integer<arch::avx512bw> {
         PO2Q_INLINE bytes pack(const words (&w)[2], code_range range) const {
             return _mm512_permutexvar_epi32(order, pack_codes(w[0], w[1], range));
         }
-        /// Groups of a tile, whose pixels lie `step` bytes apart.
-        template <int Groups>
+        /// Groups of a tile, whose pixels lie `step` bytes apart. Arch: as in names of all functions that may be
+        /// called.
+        template <class Arch, int Groups>
         PO2Q_INLINE void store(char* out, std::int64_t step, const bytes (&packed)[Groups], int count) const {
             if (whole && step == count) {
                 unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA {
@@ -215,11 +216,12 @@ struct integer<arch::avx512bw> {
             }
             alignas(64) std::int8_t row[Groups * 64];
             unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA { _mm512_store_si512(row + 64 * g, packed[g]); });
-            store_apart(out, step, row, Groups, whole ? count : 16 * Vectors, count);
+            store_apart<Arch>(out, step, row, Groups, whole ? count : 16 * Vectors, count);
         }
 
     private:
         /// Pixels that are `from_step` codes apart in their group.
+        template <class Arch>
         [[gnu::noinline]] static void store_apart(char* out, std::int64_t step, const std::int8_t* packed, int groups,
                                                   int from_step, int count) {
             const auto one = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
@@ -263,6 +265,7 @@ struct integer<arch::avx512bw> {
                                              _mm512_maskz_loadu_epi8(second_mask_, p + second_));
         }
         /// The first `count` codes of each pixel, which lie `stride` apart.
+        template <class Arch>
         static PO2Q_INLINE void store(std::int8_t* p, std::int64_t stride, const reg (&sums)[outputs], code_range range,
                                       int count) {
             // 128 bits of a packed register have 4 pixels of each of 4 outputs.
@@ -279,11 +282,12 @@ struct integer<arch::avx512bw> {
                 _mm512_storeu_si512(p, low);
                 _mm512_storeu_si512(p + 64, high);
             } else {
-                store_apart(p, stride, low, high, count);
+                store_apart<Arch>(p, stride, low, high, count);
             }
         }
 
     private:
+        template <class Arch>
         [[gnu::noinline]] static void store_apart(std::int8_t* p, std::int64_t stride, __m512i low, __m512i high,
                                                   int count) {
             alignas(64) std::int8_t codes[pixels * outputs + outputs];
