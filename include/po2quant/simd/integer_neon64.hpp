@@ -38,6 +38,9 @@ struct integer<arch::neon64> {
 
     /// 4 bytes, 0 above; as a float, since compilers then need but one load.
     static PO2Q_INLINE int8x8_t load_dword(const void* p) {
+#if !defined(__clang__)
+        asm("" : "+r"(p));  // else an address that moves on is worth a second instruction to it
+#endif
         float dword;
         __builtin_memcpy(&dword, p, 4);
         return vreinterpret_s8_f32(float32x2_t{dword, 0});

@@ -37,6 +37,9 @@ struct integer<arch::neon_i8mm> : integer<arch::neon_dotprod> {
         }
         static PO2Q_INLINE pair_sums begin(reg bias) { return {zip_low(bias, bias), zip_high(bias, bias)}; }
         static PO2Q_INLINE int8x16_t load_pair(const input* a, const input* b) {
+#if !defined(__clang__)
+            asm("" : "+r"(b));  // an address of one register, which a load into the upper half takes
+#endif
             return vcombine_s8(vld1_s8(a), vld1_s8(b));
         }
         static PO2Q_INLINE int8x16_t load_pair_first(const input* a, const input* b, int count) {
