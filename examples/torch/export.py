@@ -22,9 +22,9 @@ from torch import nn
 
 import data as datasets
 from functions import ops
-from layers import BIAS_BITS, Conv2d, Scheme, quantized_bias
+from layers import BIAS_BITS, Conv2d, quantized_bias
 from networks import NETWORKS, Residual, Ssd
-from train import checkpoint_of
+from train import checkpoint_of, scheme_of
 
 WHOLE_LAYERS = 16  # images of which every layer is compared
 INPUT_EXPONENT = -7
@@ -221,7 +221,7 @@ def main():
         raise SystemExit(f"{path}: no such file; train.py writes it at the end of the run")
     data = datasets.load(run["data"], options.data)
     network = NETWORKS[run["network"]](data.test[0].shape[1], len(data.task.names),
-                                       Scheme(weight_bits=run["weights"], trained=run["method"].startswith("tqt")))
+                                       scheme_of(run))
     network.load_state_dict(torch.load(path))
     network.to(memory_format=torch.channels_last)
     metrics = export(network, data.task, data.test, options.to, options.run.replace(" ", "-"))
