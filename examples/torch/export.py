@@ -22,9 +22,9 @@ from torch import nn
 
 import data as datasets
 from functions import ops
-from layers import BIAS_BITS, Conv2d, Scheme, quantized_bias
+from layers import BIAS_BITS, Conv2d, quantized_bias
 from networks import NETWORKS, Residual, Ssd
-from train import checkpoint_of
+from train import checkpoint_of, scheme_of
 
 WHOLE_LAYERS = 16  # images of which every layer is compared
 INPUT_EXPONENT = -7
@@ -211,15 +211,16 @@ def main():
     parser.add_argument("--to", required=True, type=pathlib.Path, help="the folder to write")
     options = parser.parse_args()
     fields = options.run.split()
-    if len(fields) != 5 or fields[1] not in NETWORKS or fields[0] not in datasets.SETS:
+    if len(fields) < 5 or fields[1] not in NETWORKS or fields[0] not in datasets.SETS:
         parser.error(f"--run: {options.run!r} is not 'DATA NETWORK METHOD BITS SEED'")
-    run = dict(zip(("data", "network", "method", "weights", "seed"), fields)) | {"weights": int(fields[3])}
+    run = {"data": fields[0], "network": fields[1], "method": " ".join(fields[2:-2]), "weights": int(fields[-2]),
+           "seed": fields[-1]}
     path = checkpoint_of(run, options.trained)
     if not path.exists():
         raise SystemExit(f"{path}: no such file; train.py writes it at the end of the run")
     data = datasets.load(run["data"], options.data)
     network = NETWORKS[run["network"]](data.test[0].shape[1], len(data.task.names),
-                                       Scheme(weight_bits=run["weights"], trained=run["method"] == "tqt"))
+                                       scheme_of(run))
     network.load_state_dict(torch.load(path))
     network.to(memory_format=torch.channels_last)
     metrics = export(network, data.task, data.test, options.to, options.run.replace(" ", "-"))

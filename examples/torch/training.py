@@ -50,8 +50,9 @@ class Training:
     """A cycle of SGD over `steps` batches. With `tuning`, norms, ranges and thresholds rest from their shares of it on.
     Saved after any step and loaded by another program it goes on with the same bits."""
 
-    def __init__(self, network, batches, steps, rate, tuning=False):
+    def __init__(self, network, batches, steps, rate, tuning=False, norms_rest=NORMS_REST):
         self.network, self.batches, self.steps, self.tuning = network, batches, steps, tuning
+        self.norms_rest = norms_rest
         self.optimizers = optimizers_of(network, rate, steps, TUNING_RISES if tuning else FLOAT_RISES, batches.size)
         self.losses, self.rates = [], []  # of the steps done
 
@@ -61,7 +62,7 @@ class Training:
 
     def step(self):
         network = self.network.train()
-        if self.tuning and self.done >= NORMS_REST * self.steps:
+        if self.tuning and self.done >= self.norms_rest * self.steps:
             freeze_norms(network)
         if self.tuning and self.done >= RANGES_REST * self.steps:
             freeze_ranges(network)
