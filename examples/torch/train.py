@@ -15,8 +15,8 @@ on with that when started again. Two programs may share the work: each takes run
     tqt longer      for 12 epochs at a tenth of the float rate, norms frozen for the last fifth only, depthwise weights
                     of 8 bits: for weights of 4 bits of CIFAR-10's MobileNet
 
-Fine-tuning starts from float32 of the same seed, at a hundredth of its rate and by a cosine down to 0: frozen norms
-no longer shrink the gradients of large folded weights, and at a tenth runs diverged. Batch norm is
+But for `tqt longer`, fine-tuning starts from float32 of the same seed, at a hundredth of its rate and by a cosine down
+to 0: frozen norms no longer shrink the gradients of large folded weights, and at a tenth runs diverged. Batch norm is
 folded with the batch's correction for the first quarter and frozen for the rest; ranges and thresholds rest for the
 last fifth. Weights learn by SGD with a momentum of 0.9 and a decay of 5e-4, thresholds by Adam at TQT's rate.
 """
