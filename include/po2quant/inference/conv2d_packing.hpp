@@ -78,10 +78,9 @@ struct conv2d_run {
 ///
 /// Lanes are in channel_of order; what lies behind the last output is 0. Code k of a step meets weight k / registers of
 /// register k % registers. Where operands.halves_apart, of the dwords of 4 lanes the lower halves come first; 64 codes
-/// are [16][vectors][lanes][4]. A run is
-/// a tap; or, where taps lie side by side and their channels do not fill steps, the valid taps of a kernel row, once
-/// for each way that padding cuts it. The last step of a run holds its last `codes` elements, at weight 0 where the
-/// step before has them; a run shorter than a step has zeros behind.
+/// are [16][vectors][lanes][4]. A run is a tap; or, where taps lie side by side and their channels do not fill steps,
+/// the valid taps of a kernel row, once for each way that padding cuts it. The last step of a run holds its last
+/// `codes` elements, at weight 0 where the step before has them; a run shorter than a step has zeros behind.
 struct conv2d_packing {
     kernels::conv2d_operands operands;
     std::vector<conv2d_block> blocks;

@@ -93,7 +93,7 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
     for (std::int64_t t = 0; t < r.tap_count; ++t) {
         const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
         const typename Dot::input* at = first + r.taps[t].input;
-        const typename Dot::input* const last = at + r.run - Dot::codes;
+        const typename Dot::input* const last = Short ? at : at + (r.run - Dot::codes);
         std::int64_t left = steps;
         if constexpr (!Short && requires { Dot::group; }) {
             constexpr int group_codes = Dot::group * Dot::codes;
@@ -158,7 +158,7 @@ PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r
     for (std::int64_t t = 0; t < r.tap_count; ++t) {
         const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
         const typename Dot::input* at = first + r.taps[t].input;
-        const typename Dot::input* const last = at + r.run - Dot::codes;
+        const typename Dot::input* const last = Short ? at : at + (r.run - Dot::codes);
         for (std::int64_t left = steps; left > 0; --left, at += Dot::codes, w += Vectors * step) {
             if (at > last) at = last;
             decltype(Dot::load_pair(at, at)) x[pairs];

@@ -202,8 +202,7 @@ struct integer<arch::avx512bw> {
         PO2Q_INLINE bytes pack(const words (&w)[2], code_range range) const {
             return _mm512_permutexvar_epi32(order, pack_codes(w[0], w[1], range));
         }
-        /// Groups of a tile, whose pixels lie `step` bytes apart. Arch: as in names of all functions that may be
-        /// called.
+        /// Groups of a tile, whose pixels lie `step` bytes apart. Arch names what is not inlined.
         template <class Arch, int Groups>
         PO2Q_INLINE void store(char* out, std::int64_t step, const bytes (&packed)[Groups], int count) const {
             if (whole && step == count) {
