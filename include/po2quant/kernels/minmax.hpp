@@ -11,6 +11,7 @@
 
 #include <po2quant/simd/floating.hpp>
 #include <po2quant/simd/storage.hpp>
+#include <po2quant/simd/unroll.hpp>
 
 namespace po2quant::kernels {
 
@@ -64,7 +65,10 @@ template <class Arch, storage_type Storage>
 extremes minmax(const Storage* in, std::size_t n) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
-    constexpr std::size_t step = 4 * lanes;  // four chains hide the latency of min and max
+    constexpr int chains = 4;  // hide the latency of min and max
+    // "or" takes one cycle, and 16 registers have no room for more; a sum takes as long as min.
+    constexpr int trace_chains = has_avx512<Arch> ? chains : 2;
+    constexpr std::size_t step = chains * lanes;
     constexpr std::size_t block = 4096;
     const float infinity = __builtin_inff();
     const batch zero(0.0F);
@@ -74,41 +78,29 @@ extremes minmax(const Storage* in, std::size_t n) {
     std::size_t begin = 0;
     while (n - begin >= step) {
         const std::size_t end = n - begin < block ? n - (n - begin) % step : begin + block;
-        batch low0 = simd::load<Arch>(in + begin);
-        batch low1 = low0;
-        batch low2 = low0;
-        batch low3 = low0;
-        batch high0 = low0;
-        batch high1 = low0;
-        batch high2 = low0;
-        batch high3 = low0;
-        batch traces0(0.0F);
-        batch traces1(0.0F);
-        batch traces2(0.0F);
-        batch traces3(0.0F);
+        const batch first = simd::load<Arch>(in + begin);
+        batch lows[chains];
+        batch highs[chains];
+        batch traces[trace_chains];
+        simd::unroll<chains>([&](auto k) PO2Q_INLINE_LAMBDA { lows[k] = highs[k] = first; });
+        simd::unroll<trace_chains>([&](auto k) PO2Q_INLINE_LAMBDA { traces[k] = zero; });
         for (std::size_t i = begin; i < end; i += step) {
-            simd::prefetch_ahead<4 * batch::size>(in + i);
-            const batch x0 = simd::keep(simd::load<Arch>(in + i));
-            const batch x1 = simd::keep(simd::load<Arch>(in + i + lanes));
-            const batch x2 = simd::keep(simd::load<Arch>(in + i + 2 * lanes));
-            const batch x3 = simd::keep(simd::load<Arch>(in + i + 3 * lanes));
-            low0 = xsimd::min(x0, low0);
-            low1 = xsimd::min(x1, low1);
-            low2 = xsimd::min(x2, low2);
-            low3 = xsimd::min(x3, low3);
-            high0 = xsimd::max(x0, high0);
-            high1 = xsimd::max(x1, high1);
-            high2 = xsimd::max(x2, high2);
-            high3 = xsimd::max(x3, high3);
-            traces0 = gather_non_finite<Arch>(traces0, x0);
-            traces1 = gather_non_finite<Arch>(traces1, x1);
-            traces2 = gather_non_finite<Arch>(traces2, x2);
-            traces3 = gather_non_finite<Arch>(traces3, x3);
+            simd::prefetch_ahead<step>(in + i);
+            simd::unroll<chains>([&](auto k) PO2Q_INLINE_LAMBDA {
+                const batch x = simd::keep(simd::load<Arch>(in + i + k * lanes));
+                lows[k] = xsimd::min(x, lows[k]);
+                highs[k] = xsimd::max(x, highs[k]);
+                traces[k % trace_chains] = gather_non_finite<Arch>(traces[k % trace_chains], x);
+            });
         }
+        batch trace = zero;
+        simd::unroll<trace_chains>([&](auto k) PO2Q_INLINE_LAMBDA { trace = trace | traces[k]; });
         // ±0 compare equal to 0, NaN does not; or-ing a sign into a NaN leaves it one.
-        if (xsimd::all(((traces0 | traces1) | (traces2 | traces3)) == zero)) {
-            low = xsimd::min(low, xsimd::min(xsimd::min(low0, low1), xsimd::min(low2, low3)));
-            high = xsimd::max(high, xsimd::max(xsimd::max(high0, high1), xsimd::max(high2, high3)));
+        if (xsimd::all(trace == zero)) {
+            simd::unroll<chains>([&](auto k) PO2Q_INLINE_LAMBDA {
+                low = xsimd::min(low, lows[k]);
+                high = xsimd::max(high, highs[k]);
+            });
         } else {
             minmax_each<Arch>(in + begin, end - begin, found);
         }

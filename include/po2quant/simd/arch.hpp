@@ -116,6 +116,14 @@ struct sve256 : neon_i8mm {
 template <class Base, class Arch>
 inline constexpr bool is_at_least = std::is_base_of_v<Base, Arch>;
 
+/// Whether an instruction set has AVX-512's registers. Its tag is there for x86 only.
+template <class Arch>
+#if defined(__x86_64__) || defined(__i386__)
+inline constexpr bool has_avx512 = is_at_least<arch::avx512bw, Arch>;
+#else
+inline constexpr bool has_avx512 = false;
+#endif
+
 // clang has spelled its macros without the second underscore up to 15.
 #if defined(PO2QUANT_AMX) && !((defined(__AMX_INT8__) || defined(__AMXINT8__)) && defined(__AVX512VNNI__) && \
                                defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__))
