@@ -68,17 +68,61 @@ struct lane_grid {
     }
 };
 
-#if defined(__AVX512F__)
+/// half_even in the units of x: floats near C·2^e, C = 1.5 · 2^23, are the multiples of 2^e, and the difference of
+/// equals is +0. Codes of 16 bits keep the sum inside one binade.
 template <class Arch>
-requires is_at_least<arch::avx512bw, Arch>
-struct lane_grid<Arch, rounding::half_up> {
+requires(!has_avx512<Arch>) struct lane_grid<Arch, rounding::half_even> {
     using batch = simd::f32<Arch>;
     struct shared {
-        __m512 one;
-        PO2Q_INLINE explicit shared(const grid&) : one(simd::half_up_grid::one()) {}
+        PO2Q_INLINE explicit shared(const grid&) {}
     };
     batch scale;
-    simd::half_up_grid snap;
+    batch low;
+    batch high;
+    batch offset;
+
+    lane_grid() = default;
+    PO2Q_INLINE lane_grid(const batch& scales, const grid& g)
+        : scale(scales), low(batch(g.qmin) * scales), high(batch(g.qmax) * scales), offset(batch(0x1.8p23F) * scales) {}
+    PO2Q_INLINE batch operator()(const batch& x, const shared&, std::size_t) const {
+        return (simd::clamp(x, low, high) + offset) - offset;
+    }
+};
+
+/// half_up as simd::round does it, where the first product doubles as well: floor((floor(2v) + 1) / 2).
+template <class Arch>
+requires(!has_avx512<Arch> &&
+         !simd::rounds_by_sums<typename simd::f32<Arch>::arch_type>) struct lane_grid<Arch, rounding::half_up> {
+    using batch = simd::f32<Arch>;
+    struct shared {
+        batch low;  ///< of 2v
+        batch high;
+        PO2Q_INLINE explicit shared(const grid& g) : low(2.0F * g.qmin), high(2.0F * g.qmax) {}
+    };
+    batch scale;
+    batch twice_inverse_scale;
+
+    lane_grid() = default;
+    PO2Q_INLINE lane_grid(const batch& scales, const grid&)
+        : scale(scales), twice_inverse_scale(inverse_power<Arch>(scales) * batch(2.0F)) {}
+    PO2Q_INLINE batch operator()(const batch& x, const shared& s, std::size_t) const {
+        const batch half(0.5F);
+        const batch twice = simd::floor(simd::clamp(x * twice_inverse_scale, s.low, s.high));
+        return simd::floor(twice * half + half) * scale;
+    }
+};
+
+#if defined(__AVX512F__)
+template <class Arch, rounding Mode>
+requires(has_avx512<Arch> && (Mode == rounding::half_up || Mode == rounding::half_even)) struct lane_grid<Arch, Mode> {
+    using batch = simd::f32<Arch>;
+    using nearest = simd::nearest_grid<Mode>;
+    struct shared {
+        __m512 one;
+        PO2Q_INLINE explicit shared(const grid&) : one(nearest::one()) {}
+    };
+    batch scale;
+    nearest snap;
 
     lane_grid() = default;
     PO2Q_INLINE lane_grid(const batch& scales, const grid& g) : scale(scales), snap(scales, g.qmin, g.qmax) {}

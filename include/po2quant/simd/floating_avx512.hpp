@@ -1,6 +1,6 @@
 #pragma once
-/// Quantization with AVX-512's rounding per instruction: fake quantization by half_up in five instructions in the units
-/// of x, codes by half_up in seven.
+/// Quantization with AVX-512's rounding per instruction: fake quantization in the units of x, by half_up in five
+/// instructions and by half_even in four; codes by half_up in seven.
 #include <po2quant/numerics/exponent.hpp>
 #include <po2quant/simd/floating.hpp>
 
@@ -8,29 +8,35 @@
 
 namespace po2quant::simd {
 
-/// clamp(round(x * 2^−e), qmin, qmax) * 2^e for half_up, without leaving the units of x:
+/// clamp(round(x * 2^−e), qmin, qmax) * 2^e for half_up or half_even, without leaving the units of x:
 ///
-///   t = x + (C + 1/2)·2^e   rounded down, C = 1.5 · 2^22
-///   y = (t with its last bit cleared) − C·2^e
-/// Floats near C·2^e are the multiples of 2^e / 2, so t = (C + floor(2v + 1) / 2)·2^e for v = x * 2^−e; clearing the
-/// last bit takes the floor once more: C + floor(v + 1/2). Codes of 16 bits keep t inside one binade. The difference of
-/// equals is +0, and NaN stays NaN: the addition made it quiet, a mantissa that its last bit cannot empty.
-struct half_up_grid {
+///   half_even   t = x + C·2^e, C = 1.5 · 2^23        floats near C·2^e are the multiples of 2^e
+///               y = t − C·2^e
+///   half_up     t = x + (C + 1/2)·2^e, C = 1.5 · 2^22, rounded down
+///               y = (t with its last bit cleared) − C·2^e
+/// Floats near the smaller C·2^e are the multiples of 2^e / 2, so t = (C + floor(2v + 1) / 2)·2^e for v = x * 2^−e;
+/// clearing the last bit takes the floor once more: C + floor(v + 1/2). Codes of 16 bits keep t inside one binade. The
+/// difference of equals is +0, and NaN stays NaN: the addition made it quiet, a mantissa that its last bit cannot
+/// empty.
+template <rounding Mode>
+requires(Mode == rounding::half_up || Mode == rounding::half_even) struct nearest_grid {
+    static constexpr float offset = Mode == rounding::half_up ? 0x1.8p22F : 0x1.8p23F;
     __m512 low;
     __m512 high;
     __m512 up;
     __m512 down;
 
-    half_up_grid() = default;
+    nearest_grid() = default;
     /// 2^e of each lane.
-    PO2Q_INLINE half_up_grid(__m512 scale, float qmin, float qmax)
+    PO2Q_INLINE nearest_grid(__m512 scale, float qmin, float qmax)
         : low(_mm512_mul_ps(_mm512_set1_ps(qmin), scale)),
           high(_mm512_mul_ps(_mm512_set1_ps(qmax), scale)),
-          up(_mm512_mul_ps(_mm512_set1_ps(0x1.8p22F + 0.5F), scale)),
-          down(_mm512_mul_ps(_mm512_set1_ps(0x1.8p22F), scale)) {}
+          up(_mm512_mul_ps(_mm512_set1_ps(Mode == rounding::half_up ? offset + 0.5F : offset), scale)),
+          down(_mm512_mul_ps(_mm512_set1_ps(offset), scale)) {}
 
-    /// Sums are written as 1·a + b: the same rounding, on ports that min and max leave free (Zen 4: 2.5 instead of
-    /// 4 cycles per vector). This is the 1; the compiler must not see it.
+    /// The first sum is written as 1·a + b: the same rounding, on ports that min and max leave free. The second is not:
+    /// two of them beside a store take Zen 5 2 cycles per vector instead of 1.5. This is the 1; the compiler must not
+    /// see it.
     static PO2Q_INLINE __m512 one() {
         __m512 v = _mm512_set1_ps(1.0F);
         asm("" : "+v"(v));
@@ -38,9 +44,13 @@ struct half_up_grid {
     }
     PO2Q_INLINE __m512 operator()(__m512 x, __m512 one) const {
         const __m512 held = clamp_register(x, low, high);
-        const __m512 t = _mm512_fmadd_round_ps(held, one, up, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-        const __m512i even = _mm512_and_si512(_mm512_castps_si512(t), _mm512_set1_epi32(~1));
-        return _mm512_fmsub_ps(_mm512_castsi512_ps(even), one, down);
+        if constexpr (Mode == rounding::half_even) {
+            return _mm512_sub_ps(_mm512_fmadd_ps(held, one, up), down);
+        } else {
+            const __m512 t = _mm512_fmadd_round_ps(held, one, up, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+            const __m512i even = _mm512_and_si512(_mm512_castps_si512(t), _mm512_set1_epi32(~1));
+            return _mm512_sub_ps(_mm512_castsi512_ps(even), down);
+        }
     }
 };
 

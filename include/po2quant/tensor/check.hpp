@@ -9,6 +9,8 @@
 #include <string>
 #include <utility>
 
+#include <po2quant/config.hpp>
+
 namespace po2quant {
 
 namespace detail {
@@ -46,30 +48,46 @@ template <class Error>
 }
 
 template <std::integral T>
-void check_range(const char* function, const char* argument, T given, std::int64_t low, std::int64_t high) {
-    if (std::cmp_less(given, low) || std::cmp_greater(given, high))
-        fail(function, argument, std::to_string(given), text(low, "..", high));
+[[noreturn, gnu::cold, gnu::noinline]] void fail_range(const char* function, const char* argument, T given,
+                                                       std::int64_t low, std::int64_t high) {
+    fail(function, argument, text(given), text(low, "..", high));
+}
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_span(const char* function, const char* argument,
+                                                             std::uint64_t given, std::uint64_t size) {
+    if (given != size) fail(function, text(argument, ".size()"), text(given), text("exactly ", size));
+    fail(function, text(argument, ".data()"), "null", "an address");
+}
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_overlap(const char* function, const char* argument,
+                                                                bool in_place_allowed) {
+    fail(function, argument, "memory that overlaps the input",
+         in_place_allowed ? "the input itself or memory apart from it" : "memory apart from the input");
+}
+
+// Checks are a comparison or two on the way of every call; the messages are made out of the way.
+
+template <std::integral T>
+PO2Q_INLINE void check_range(const char* function, const char* argument, T given, std::int64_t low, std::int64_t high) {
+    if (std::cmp_less(given, low) || std::cmp_greater(given, high)) [[unlikely]]
+        fail_range(function, argument, given, low, high);
 }
 
 /// A span must have exactly `size` elements and, unless that is 0, an address.
 template <class T>
-void check_span(const char* function, const char* argument, std::span<T> given, std::uint64_t size) {
-    if (given.size() != size)
-        fail(function, text(argument, ".size()"), std::to_string(given.size()), text("exactly ", size));
-    if (size != 0 && given.data() == nullptr) fail(function, text(argument, ".data()"), "null", "an address");
+PO2Q_INLINE void check_span(const char* function, const char* argument, std::span<T> given, std::uint64_t size) {
+    if (given.size() != size || (size != 0 && given.data() == nullptr)) [[unlikely]]
+        fail_span(function, argument, given.size(), size);
 }
 
 /// Two spans must be the very same memory or share none of it.
 template <class T, class U>
-void check_overlap(const char* function, const char* argument, std::span<T> output, std::span<U> input,
-                   bool in_place_allowed) {
+PO2Q_INLINE void check_overlap(const char* function, const char* argument, std::span<T> output, std::span<U> input,
+                               bool in_place_allowed) {
     if (output.empty() || input.empty()) return;
     const auto first = reinterpret_cast<std::uintptr_t>(output.data());
     const auto second = reinterpret_cast<std::uintptr_t>(input.data());
     if (first >= second + input.size_bytes() || second >= first + output.size_bytes()) return;
     if (in_place_allowed && first == second && sizeof(T) == sizeof(U)) return;
-    fail(function, argument, "memory that overlaps the input",
-         in_place_allowed ? "the input itself or memory apart from it" : "memory apart from the input");
+    fail_overlap(function, argument, in_place_allowed);
 }
 
 }  // namespace detail

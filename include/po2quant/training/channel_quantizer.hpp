@@ -36,21 +36,21 @@ void for_each_run(element_range task, std::size_t inner, std::size_t channels, F
     }
 }
 
-inline void check_exponent(const char* function, const char* argument, int exponent) {
+PO2Q_INLINE void check_exponent(const char* function, const char* argument, int exponent) {
     check_range(function, argument, exponent, min_exponent, max_exponent);
 }
 
-inline void check_format(const char* function, integer_format format) {
+PO2Q_INLINE void check_format(const char* function, integer_format format) {
     check_range(function, "format.bits", format.bits, min_bits, max_bits);
-    if (!format.is_signed && format.narrow_range)
+    if (!format.is_signed && format.narrow_range) [[unlikely]]
         fail(function, "format.narrow_range", "true for an unsigned format", "signed formats only");
 }
 
-inline void check_rounding(const char* function, rounding mode) {
+PO2Q_INLINE void check_rounding(const char* function, rounding mode) {
     check_range(function, "mode", static_cast<int>(mode), 0, static_cast<int>(rounding::stochastic));
 }
 
-inline void check_quantizer(const char* function, const quantizer& q, std::size_t) {
+PO2Q_INLINE void check_quantizer(const char* function, const quantizer& q, std::size_t) {
     check_format(function, q.format);
     check_exponent(function, "exponent", q.exponent);
     check_rounding(function, q.mode);
@@ -79,7 +79,7 @@ inline void check_quantizer(const char* function, const channel_quantizer& q, st
     check_rounding(function, q.mode);
 }
 
-inline void check_estimator(const char* function, ste estimator) {
+PO2Q_INLINE void check_estimator(const char* function, ste estimator) {
     check_range(function, "estimator", static_cast<int>(estimator), 0, static_cast<int>(ste::pact));
 }
 

@@ -59,6 +59,8 @@ struct forward_outputs {
     range* seen = nullptr;
     /// The counts of `input`'s exponents are added: what observe_exponents gives.
     exponent_histogram* exponents = nullptr;
+
+    bool nothing() const { return codes.empty() && mask.empty() && seen == nullptr && exponents == nullptr; }
 };
 
 namespace detail {
@@ -95,9 +97,11 @@ kernels::forward_extras extras_of(const Quantizer& q, const forward_outputs& bes
     e.codes = besides.codes.data();
     e.code_bytes = besides.codes.element_bytes();
     e.mask = besides.mask.data();
-    e.pass = pass_interval(q.format, q.mode, besides.estimator);
-    e.pass_by_code = passes_by_code(q.mode, besides.estimator);
-    e.stream = input.data() != output.data() && streams(output.size_bytes());
+    if (e.mask != nullptr) {
+        e.pass = pass_interval(q.format, q.mode, besides.estimator);
+        e.pass_by_code = passes_by_code(q.mode, besides.estimator);
+    }
+    e.stream = streams(input, output);
     return e;
 }
 
@@ -124,6 +128,17 @@ template <class Arch, class Storage, class Executor>
 void fake_quantize(std::span<const Storage> input, std::span<Storage> output, const quantizer& q,
                    const forward_outputs& besides, const Executor& run) {
     check_forward(input, output, q, besides);
+    if (besides.nothing()) {
+        const bool stream = streams(input, output);
+        with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
+            run.parallel_for(task_count(input.size()), [&](std::int64_t task) {
+                const element_range own = task_range(task, input.size());
+                kernels::fake_quantize<Arch, Mode>(input.data() + own.begin, output.data() + own.begin, own.size(),
+                                                   q.exponent, kernels::grid_of(q, own.begin), {.stream = stream});
+            });
+        });
+        return;
+    }
     const kernels::forward_extras extras = extras_of(q, besides, input, output);
     if (besides.seen != nullptr) *besides.seen = range{};
     // The pass watches x itself, unless it may have to look again at what it has overwritten.

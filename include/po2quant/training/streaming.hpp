@@ -1,6 +1,7 @@
 #pragma once
 /// Which outputs go past the caches.
 #include <cstddef>
+#include <span>
 
 namespace po2quant::detail {
 
@@ -10,5 +11,11 @@ namespace po2quant::detail {
 inline constexpr std::size_t stream_bytes = std::size_t{32} << 20;
 
 constexpr bool streams(std::size_t output_bytes) { return output_bytes >= stream_bytes; }
+
+/// The same of an output that may be the input.
+template <class T>
+bool streams(std::span<const T> input, std::span<T> output) {
+    return input.data() != output.data() && streams(output.size_bytes());
+}
 
 }  // namespace po2quant::detail
