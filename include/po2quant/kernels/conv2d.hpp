@@ -78,6 +78,13 @@ struct conv2d_lines {
     PO2Q_INLINE std::int64_t input(int p) const { return p * input_pixel; }
 };
 
+/// Adds a pixel's products with the weights of a step. The same function in tiles of all sizes: compilers spend most of
+/// their time on small functions.
+template <class Dot, int Vectors, class Reg, class Codes, class Weights>
+PO2Q_INLINE void multiply_add(Reg (&acc)[Vectors], const Codes& x, const Weights (&weights)[Vectors]) {
+    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { acc[v] = Dot::dot(acc[v], x, weights[v]); });
+}
+
 /// A tile of a line, from its pixel `first` on. Short: runs have less codes than a step takes.
 template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
 PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
@@ -86,9 +93,7 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
     using ops = simd::integer<Arch>;
     constexpr int step = ops::lanes * Dot::codes;  // weights of a register of outputs
     typename ops::reg acc[Pixels][Vectors];
-    simd::unroll<Pixels * Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
-        acc[i / Vectors][i % Vectors] = ops::load(r.bias + i % Vectors * ops::lanes);
-    });
+    simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { load_registers<Arch, Vectors>(acc[p], r.bias); });
     const std::int64_t steps = (r.run + Dot::codes - 1) / Dot::codes;
     for (std::int64_t t = 0; t < r.tap_count; ++t) {
         const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
@@ -122,11 +127,8 @@ PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
             if constexpr (Dot::keep_weights) {
                 decltype(Dot::load(w)) weights[Vectors];
                 simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { weights[v] = Dot::load(w + v * step); });
-                simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA {
-                    const auto x = codes_of(p);
-                    simd::unroll<Vectors>([&](auto v)
-                                              PO2Q_INLINE_LAMBDA { acc[p][v] = Dot::dot(acc[p][v], x, weights[v]); });
-                });
+                simd::unroll<Pixels>(
+                    [&](auto p) PO2Q_INLINE_LAMBDA { multiply_add<Dot, Vectors>(acc[p], codes_of(p), weights); });
             } else {
                 decltype(Dot::broadcast(at)) x[Pixels];
                 simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { x[p] = codes_of(p); });
@@ -193,6 +195,15 @@ PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r
 template <class Dot, bool Short>
 inline constexpr bool few_tile_sizes = Short || Dot::codes == 2 || Dot::input_offset != 0;
 
+/// Whether it has tiles of a size. Of few, those of 1 pixel, the most, and perhaps half of that; else of all, but 3
+/// where 8 fit: equal parts of longer lines are larger, and lines of 3 go pixel by pixel.
+template <class Dot, bool Short>
+constexpr bool has_tile(int tile, int most) {
+    if (tile == most || tile == 1) return true;
+    if (few_tile_sizes<Dot, Short>) return tile == most / 2 && !Short && Dot::input_offset == 0;
+    return tile != 3 || most < 8;
+}
+
 /// Lines are cut into as few tiles as hold their pixels, of as equal a size as can be: a tile of few pixels would wait
 /// for its own sums. Where there are few sizes, into the largest that fit.
 template <class Arch, class Dot, int Vectors, bool Short>
@@ -204,19 +215,20 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
     // stores are frequent and registers left.
     using own = std::conditional_t<Vectors == 1, conv2d_rectangle<Input>, const conv2d_rectangle<Input>&>;
     const own r = rectangle;
-    constexpr bool few = few_tile_sizes<Dot, Short>;
     constexpr int fit = conv2d_tile_pixels<Arch, Dot>(Vectors);
     constexpr int most = Short && fit > 4 ? 4 : fit;
+    constexpr bool few = few_tile_sizes<Dot, Short>;
     const conv2d_lines<Input> line(r, most);
-    const std::int64_t tiles = (line.pixels + most - 1) / most;
+    const bool one_by_one = line.pixels == 3 && !has_tile<Dot, Short>(3, most);
+    const std::int64_t tiles = one_by_one ? 3 : (line.pixels + most - 1) / most;
     if (tiles == 0) return;
-    const std::int64_t size = line.pixels / tiles;
-    const std::int64_t larger = line.pixels % tiles;  // tiles of size + 1
+    [[maybe_unused]] const std::int64_t size = line.pixels / tiles;
+    [[maybe_unused]] const std::int64_t larger = line.pixels % tiles;  // tiles of size + 1
     const tile_store<Arch, Vectors> store(r.requantize, r.outputs);
     std::int64_t begin = 0;
     simd::unroll<most>([&](auto i) PO2Q_INLINE_LAMBDA {
         constexpr int tile = most - i;
-        if constexpr (!few || tile == most || (tile == most / 2 && !Short) || tile == 1) {
+        if constexpr (has_tile<Dot, Short>(tile, most)) {
             std::int64_t count = (line.pixels - begin) / tile;
             if constexpr (!few) count = tile == size + 1 ? larger : tile == size ? tiles - larger : 0;
             if (count == 0) return;

@@ -155,24 +155,23 @@ struct depthwise_weights {
     }
 };
 
-/// Registers of a vector that one walk computes: half of them, in two walks, where the weights of all would have to be
-/// loaded for every row. Their words wait for each other in memory.
-template <class Steps, int Kernel>
-inline constexpr int depthwise_part =
-    Steps::vectors == 4 && Kernel* depthwise_weights<Steps, Kernel, 0, 4>::groups * 4 > Steps::weight_registers
-        ? 2
-        : Steps::vectors;
+/// Output rows that one input row may serve.
+template <int Kernel, int Stride>
+inline constexpr int depthwise_slots = (Kernel + Stride - 1) / Stride;
+
+/// Registers of a vector that one walk computes: half of them, in two walks, where the sums of all would leave
+/// registers for few of the weights.
+template <class Steps, int Kernel, int Stride>
+inline constexpr int depthwise_part = Steps::vectors == 4 && depthwise_slots<Kernel, Stride> > 3 ? 2 : Steps::vectors;
 
 /// Square kernels of Kernel taps, rows moving by Stride. Spread: lanes are every other block. Plain: all lanes of all
 /// taps lie inside their row, and all leave side by side, as codes by epilogue::shift or shift_words or as floats.
-/// Computes registers First … First + Count − 1; `first_words` [rows] are what a walk of the first half leaves for that
-/// of the second.
+/// Computes registers First … First + Count − 1.
 template <class Steps, int Kernel, int Stride, bool Plain, bool Spread, int First, int Count, class Codes>
 PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const depthwise_strip& s,
-                                const depthwise_weights<Steps, Kernel, First, Count>& weights, const Codes& codes,
-                                typename Codes::words* first_words) {
+                                const depthwise_weights<Steps, Kernel, First, Count>& weights, const Codes& codes) {
     constexpr int groups = depthwise_weights<Steps, Kernel, First, Count>::groups;
-    constexpr int slots = (Kernel + Stride - 1) / Stride;  // output rows that one input row may serve
+    constexpr int slots = depthwise_slots<Kernel, Stride>;
 
     typename Steps::part inside[Plain ? 1 : Kernel];
     if constexpr (!Plain)
@@ -254,14 +253,9 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
                     });
                 }
             } else if constexpr (Count == Steps::vectors) {
-                typename Codes::words words[Codes::half];
-                codes.narrow(sums, words);
-                codes.store(reinterpret_cast<std::int8_t*>(out), words, Steps::lanes);
-            } else if constexpr (First == 0) {
-                *first_words++ = codes.template narrow<0>(sums[0], sums[1]);
+                codes.store(out, sums, Steps::lanes);
             } else {
-                const typename Codes::words words[2] = {*first_words++, codes.template narrow<1>(sums[0], sums[1])};
-                codes.store(reinterpret_cast<std::int8_t*>(out), words, Steps::lanes);
+                codes.template store_half<First / 2>(out, sums);
             }
             out += vector.output_row;
         }
@@ -319,16 +313,15 @@ void depthwise_conv2d(const depthwise_strip& strip) {
             const codes_type codes(vector.requantize);
             for (std::int64_t y = 0; y < s.rows; ++y) depthwise_row<Steps>(vector, s, codes, y);
         });
-    } else if constexpr (Plain && depthwise_part<Steps, Kernel> < Steps::vectors) {
-        typename codes_type::words first_words[depthwise_rows];
+    } else if constexpr (Plain && depthwise_part<Steps, Kernel, Stride> < Steps::vectors) {
         each([&](const depthwise_vector<Steps>& vector) PO2Q_INLINE_LAMBDA {
             const codes_type codes(vector.requantize);
             depthwise_weights<Steps, Kernel, 0, 2> low;
             low.load(vector.weights);
-            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, low, codes, first_words);
+            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, low, codes);
             depthwise_weights<Steps, Kernel, 2, 2> high;
             high.load(vector.weights);
-            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, high, codes, first_words);
+            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, high, codes);
         });
     } else {
         // What belongs to a block stays where it is while columns of the same block follow each other.
@@ -339,7 +332,7 @@ void depthwise_conv2d(const depthwise_strip& strip) {
                 weights.load(vector.weights);
                 codes = codes_type(vector.requantize);
             }
-            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, weights, codes, nullptr);
+            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, weights, codes);
         });
     }
     if (s.requantize.stream) simd::stream_fence<typename Steps::isa>();

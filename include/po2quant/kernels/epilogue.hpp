@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include <po2quant/numerics/accumulator.hpp>
 #include <po2quant/numerics/saturate.hpp>
@@ -79,6 +80,19 @@ struct requantize_block {
     }
 };
 
+/// The registers of one pixel from memory, or to it: the same functions in tiles of all sizes, since compilers spend
+/// most of their time on small ones.
+template <class Arch, int Vectors>
+PO2Q_INLINE void load_registers(typename simd::integer<Arch>::reg (&acc)[Vectors], const std::int32_t* from) {
+    using ops = simd::integer<Arch>;
+    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { acc[v] = ops::load(from + v * ops::lanes); });
+}
+template <class Arch, int Vectors>
+PO2Q_INLINE void store_registers(std::int32_t* to, const typename simd::integer<Arch>::reg (&acc)[Vectors]) {
+    using ops = simd::integer<Arch>;
+    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { ops::store(to + v * ops::lanes, acc[v]); });
+}
+
 /// channel_of under a name that carries Arch, since its address goes into tables.
 template <class Arch>
 int channel_of_lane(int vectors, int vector, int lane) {
@@ -110,37 +124,37 @@ void shift_lanes(std::int32_t* acc, const std::int32_t* shift, int count, roundi
     }
 }
 
-/// The slow ways out of store_sums, of `count` lanes in memory: int32 sums, floats that are rounded by wider arithmetic
-/// or lie apart, or any rounding and any shift.
+/// The first `count` sums of `vectors` registers in memory, as int32 or as floats that are rounded by wider arithmetic
+/// or lie apart.
+template <class Arch>
+[[gnu::noinline]] void store_uncoded(void* out, std::int64_t stride, const std::int32_t* lanes,
+                                     const requantize_block& block, int vectors, int count) {
+    constexpr int own = simd::integer<Arch>::lanes;
+    for (int i = 0; i < vectors * own; ++i) {
+        const int c = simd::integer<Arch>::channel_of(vectors, i / own, i % own);
+        if (c >= count) continue;
+        if (block.kind == epilogue::accumulators)
+            static_cast<std::int32_t*>(out)[c * stride] = lanes[i] - block.rounding_constant[i];
+        else static_cast<float*>(out)[c * stride] = scaled_sum(lanes[i], block.shift[i], block.addend[i]);
+    }
+}
+
+/// The slow ways out of store_sums: those of store_uncoded, or codes by any rounding and any shift.
 template <class Arch, int Vectors>
-[[gnu::noinline]] void store_sums_slowly(void* out, std::int64_t stride, std::int32_t* lanes, requantize_block block,
-                                         int count) {
+[[gnu::noinline]] void store_sums_slowly(void* out, std::int64_t stride, std::int32_t* lanes,
+                                         const requantize_block& block, int count) {
     using ops = simd::integer<Arch>;
-    if (block.kind == epilogue::accumulators) {
-        auto* sums = static_cast<std::int32_t*>(out);
-        for (int i = 0; i < Vectors * ops::lanes; ++i) {
-            const int c = ops::channel_of(Vectors, i / ops::lanes, i % ops::lanes);
-            if (c < count) sums[c * stride] = lanes[i] - block.rounding_constant[i];
-        }
-        return;
-    }
-    if (block.kind >= epilogue::floats) {
-        auto* sums = static_cast<float*>(out);
-        for (int i = 0; i < Vectors * ops::lanes; ++i) {
-            const int c = ops::channel_of(Vectors, i / ops::lanes, i % ops::lanes);
-            if (c < count) sums[c * stride] = scaled_sum(lanes[i], block.shift[i], block.addend[i]);
-        }
-        return;
-    }
+    if (block.kind >= epilogue::accumulators) return store_uncoded<Arch>(out, stride, lanes, block, Vectors, count);
     shift_lanes<Arch>(lanes, block.shift, Vectors * ops::lanes, block.mode);
     constexpr int half = (Vectors + 1) / 2;
     typename ops::words words[half];
     for (int i = 0; i < half; ++i)
         words[i] = ops::narrow(ops::load(lanes + 2 * i * ops::lanes),
                                ops::load(lanes + std::min(2 * i + 1, Vectors - 1) * ops::lanes));
+    auto* codes = static_cast<std::int8_t*>(out);
+    if (stride == 1) return ops::template store_narrowed<Vectors>(codes, words, block.range, count);
     std::int8_t row[Vectors * ops::lanes];
     ops::template store_narrowed<Vectors>(row, words, block.range, Vectors * ops::lanes);
-    auto* codes = static_cast<std::int8_t*>(out);
     for (int c = 0; c < count; ++c) codes[c * stride] = row[c];
 }
 
@@ -173,12 +187,16 @@ public:
     PO2Q_INLINE words factor() const {
         return ops::load_words(factor_ + 2 * I * ops::lanes);
     }
-    PO2Q_INLINE void narrow(const reg (&acc)[Vectors], words (&w)[half]) const {
-        simd::unroll<half>([&](auto i) PO2Q_INLINE_LAMBDA { w[i] = narrow<i>(acc[2 * i], acc[last(i)]); });
-    }
     /// The first `count` codes at p.
-    PO2Q_INLINE void store(std::int8_t* p, const words (&w)[half], int count) const {
-        ops::template store_narrowed<Vectors>(p, w, range_, count);
+    PO2Q_INLINE void store(void* p, const reg (&acc)[Vectors], int count) const {
+        words w[half];
+        simd::unroll<half>([&](auto i) PO2Q_INLINE_LAMBDA { w[i] = narrow<i>(acc[2 * i], acc[last(i)]); });
+        ops::template store_narrowed<Vectors>(static_cast<std::int8_t*>(p), w, range_, count);
+    }
+    /// Of 64 or 16 codes at p, those of registers 2·Half and 2·Half + 1 of 4.
+    template <int Half>
+    PO2Q_INLINE void store_half(void* p, const reg (&acc)[2]) const {
+        ops::template store_half<Half>(static_cast<std::int8_t*>(p), narrow<Half>(acc[0], acc[1]), range_);
     }
     PO2Q_INLINE code_range range() const { return range_; }
 
@@ -222,20 +240,14 @@ PO2Q_INLINE void store_sums(void* out, std::int64_t stride, const typename simd:
             return;
         }
         alignas(64) std::int32_t lanes[Vectors * ops::lanes];
-        simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { ops::store(lanes + v * ops::lanes, acc[v]); });
+        store_registers<Arch, Vectors>(lanes, acc);
         store_sums_slowly<Arch, Vectors>(out, stride, lanes, block, count);
         return;
     }
-    typename ops::words words[code_store<Arch, Vectors>::half];
-    codes.narrow(acc, words);
-    auto* to = static_cast<std::int8_t*>(out);
-    if (stride == 1) {
-        codes.store(to, words, count);
-        return;
-    }
+    if (stride == 1) return codes.store(out, acc, count);
     std::int8_t row[Vectors * ops::lanes];
-    codes.store(row, words, Vectors * ops::lanes);
-    for (int c = 0; c < count; ++c) to[c * stride] = row[c];
+    codes.store(row, acc, Vectors * ops::lanes);
+    for (int c = 0; c < count; ++c) static_cast<std::int8_t*>(out)[c * stride] = row[c];
 }
 
 /// The pixels of a tile, `step` bytes from one to the next, from sums in memory, by what does not make int8 codes: out
@@ -249,7 +261,7 @@ template <class Arch, int Vectors>
     for (int p = 0; p < pixels; ++p, out += step, sums += lanes) {
         if (own.kind == epilogue::floats) {
             typename ops::reg acc[Vectors];
-            simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { acc[v] = ops::load(sums + v * ops::lanes); });
+            load_registers<Arch, Vectors>(acc, sums);
             store_floats<Arch, Vectors>(out, acc, own, count);
         } else {
             store_sums_slowly<Arch, Vectors>(out, 1, sums, own, count);
@@ -268,11 +280,7 @@ struct tile_store {
     template <int Pixels>
     PO2Q_INLINE void operator()(char* out, std::int64_t step, const reg (&acc)[Pixels][Vectors],
                                 const requantize_block&, int count) const {
-        simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA {
-            typename code_store<Arch, Vectors>::words words[code_store<Arch, Vectors>::half];
-            codes.narrow(acc[p], words);
-            codes.store(reinterpret_cast<std::int8_t*>(out + p * step), words, count);
-        });
+        simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { codes.store(out + p * step, acc[p], count); });
     }
 };
 
@@ -296,29 +304,35 @@ requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arc
                                 const requantize_block& block, int count) const {
         constexpr int groups = Pixels / group::pixels;
         constexpr int grouped = groups * group::pixels;
-        simd::unroll<Pixels - grouped>([&](auto p) PO2Q_INLINE_LAMBDA {
-            words w[1];
-            codes.narrow(acc[grouped + p], w);
-            codes.store(reinterpret_cast<std::int8_t*>(out + (grouped + p) * step), w, count);
-        });
+        simd::unroll<Pixels - grouped>(
+            [&](auto p) PO2Q_INLINE_LAMBDA { codes.store(out + (grouped + p) * step, acc[grouped + p], count); });
         if constexpr (groups > 0) {
             typename ops::bytes packed[groups];
-            const auto pack_groups = [&](auto narrow) PO2Q_INLINE_LAMBDA {
+            const auto pack_groups = [&](auto by_words) PO2Q_INLINE_LAMBDA {
                 simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
                     // Two registers of a pixel, or those of two pixels.
                     const auto sum = [&](int i) PO2Q_INLINE_LAMBDA {
                         return acc[g * group::pixels + i / Vectors][i % Vectors];
                     };
-                    const words both[2] = {narrow(sum(0), sum(1)), narrow(sum(2), sum(3))};
-                    packed[g] = pixels.pack(both, codes.range());
+                    packed[g] = pack<by_words>(sum(0), sum(1), sum(2), sum(3));
                 });
             };
-            if (block.kind == epilogue::shift_words)
-                pack_groups([&](reg a, reg b)
-                                PO2Q_INLINE_LAMBDA { return ops::multiply_high(ops::narrow(a, b), factor); });
-            else pack_groups([&](reg a, reg b) PO2Q_INLINE_LAMBDA { return codes.template shift_and_narrow<0>(a, b); });
+            if (block.kind == epilogue::shift_words) pack_groups(std::true_type{});
+            else pack_groups(std::false_type{});
             pixels.template store<Arch>(out, step, packed, count);
         }
+    }
+
+private:
+    /// The codes of a group.
+    template <bool ByWords>
+    PO2Q_INLINE typename ops::bytes pack(reg a, reg b, reg c, reg d) const {
+        const auto narrow = [&](reg x, reg y) PO2Q_INLINE_LAMBDA {
+            if constexpr (ByWords) return ops::multiply_high(ops::narrow(x, y), factor);
+            else return codes.template shift_and_narrow<0>(x, y);
+        };
+        const words both[2] = {narrow(a, b), narrow(c, d)};
+        return pixels.pack(both, codes.range());
     }
 };
 #endif
@@ -334,8 +348,8 @@ PO2Q_INLINE void store_tile(char* out, std::int64_t step,
         return;
     }
     alignas(64) std::int32_t sums[Pixels * Vectors * ops::lanes];
-    simd::unroll<Pixels * Vectors>(
-        [&](auto i) PO2Q_INLINE_LAMBDA { ops::store(sums + i * ops::lanes, acc[i / Vectors][i % Vectors]); });
+    simd::unroll<Pixels>(
+        [&](auto p) PO2Q_INLINE_LAMBDA { store_registers<Arch, Vectors>(sums + p * (Vectors * ops::lanes), acc[p]); });
     store_tile_uncoded<Arch, Vectors>(out, step, sums, Pixels, block, count);
 }
 

@@ -330,6 +330,13 @@ struct integer<arch::avx512bw> {
         }
     }
 
+    /// The codes of registers 2·Half and 2·Half + 1 of 4, of 64 codes at p.
+    template <int Half>
+    static PO2Q_INLINE void store_half(std::int8_t* p, words w, code_range range) {
+        constexpr __mmask64 low = 0x00ff00ff00ff00ff;
+        _mm512_mask_storeu_epi8(p, Half == 0 ? low : ~low, pack_codes(w, w, range));
+    }
+
     static PO2Q_INLINE floats scale(reg a, const float* scale, const float* addend) {
         return _mm512_fmadd_ps(_mm512_cvtepi32_ps(a), _mm512_loadu_ps(scale), _mm512_loadu_ps(addend));
     }

@@ -287,6 +287,14 @@ struct integer_generic {
                     p[c] = static_cast<std::int8_t>(po2quant::clamp<std::int32_t>(code, range.low, range.high));
             }
     }
+    /// Of the codes of 4 registers at p, those of registers 2·Half and 2·Half + 1.
+    template <int Half>
+    static PO2Q_INLINE void store_half(std::int8_t* p, words w, code_range range) {
+        for (int v = 0; v < 2; ++v)
+            for (int i = 0; i < lanes; ++i)
+                p[channel_of(4, 2 * Half + v, i)] = static_cast<std::int8_t>(
+                    po2quant::clamp<std::int32_t>(w.lane[v * lanes + i], range.low, range.high));
+    }
 
     // ---- floats out ----
 

@@ -197,6 +197,11 @@ struct integer<arch::neon64> {
         vst1q_s8(part, codes);
         for (int i = 0; i < count; ++i) p[i] = part[i];
     }
+    /// The codes of registers 2·Half and 2·Half + 1 of 4, of 16 codes at p.
+    template <int Half>
+    static PO2Q_INLINE void store_half(std::int8_t* p, words w, code_range range) {
+        vst1_s8(p + 8 * Half, vget_low_s8(pack_codes(w, w, range)));
+    }
     template <int Lane>
     static PO2Q_INLINE void store_dword(std::int8_t* p, bytes codes) {
         const std::int32_t dword = vgetq_lane_s32(vreinterpretq_s32_s8(codes), Lane);
