@@ -23,6 +23,24 @@ struct code_rounder {
     }
 };
 
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__)
+/// half_up as simd::round does it, where the first product doubles as well and the integer is halved. What NaN is
+/// converted to leaves 0 in the bits that a code keeps, halved too: −2^31 on x86, 0 on ARM.
+template <class Arch>
+requires(!has_avx512<Arch> &&
+         !simd::rounds_by_sums<typename simd::f32<Arch>::arch_type>) struct code_rounder<Arch, rounding::half_up> {
+    using batch = simd::f32<Arch>;
+    batch low;  ///< of 2v
+    batch high;
+
+    PO2Q_INLINE explicit code_rounder(const grid& codes) : low(2.0F * codes.qmin), high(2.0F * codes.qmax) {}
+    PO2Q_INLINE simd::i32<Arch> operator()(const batch& x, const batch& inverse_scale, std::size_t) const {
+        const batch twice = simd::clamp(x * (inverse_scale + inverse_scale), low, high);
+        return (xsimd::to_int(simd::floor(twice)) + simd::i32<Arch>(1)) >> 1;
+    }
+};
+#endif
+
 #if defined(__AVX512F__)
 template <class Arch, rounding Mode>
 requires is_at_least<arch::avx512bw, Arch> &&
@@ -128,8 +146,12 @@ template <class Arch, class Code>
 void dequantize(const Code* in, float* out, std::size_t n, int exponent) {
     constexpr std::size_t lanes = simd::f32<Arch>::size;
     const simd::f32<Arch> scale(exp2_float(exponent));
-    for (std::size_t i = 0; i < n; i += lanes)
-        dequantize_vector<Arch>(in + i, out + i, n - i < lanes ? n - i : lanes, scale);
+    std::size_t i = 0;
+    for (; i + 4 * lanes <= n; i += 4 * lanes)
+        simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
+            dequantize_vector<Arch>(in + i + k * lanes, out + i + k * lanes, lanes, scale);
+        });
+    for (; i < n; i += lanes) dequantize_vector<Arch>(in + i, out + i, n - i < lanes ? n - i : lanes, scale);
 }
 
 template <class Arch, class Code>

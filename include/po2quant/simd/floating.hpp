@@ -273,6 +273,33 @@ PO2Q_INLINE f32<Arch> load_codes(const Code* p) {
         return f32<Arch>(_mm256_cvtepi32_ps(wide));
     }
 #endif
+#if defined(__SSE2__)
+    if constexpr (is_at_least<arch::sse2, Arch> && f32<Arch>::size == 4) {
+        __m128i raw;
+        if constexpr (sizeof(Code) == 2) {
+            raw = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+        } else {
+            int four;
+            __builtin_memcpy(&four, p, 4);
+            raw = _mm_cvtsi32_si128(four);
+        }
+#if defined(__SSE4_1__)
+        if constexpr (is_at_least<arch::sse4_1, Arch>) {
+            __m128i wide;
+            if constexpr (sizeof(Code) == 2) wide = is_signed ? _mm_cvtepi16_epi32(raw) : _mm_cvtepu16_epi32(raw);
+            else wide = is_signed ? _mm_cvtepi8_epi32(raw) : _mm_cvtepu8_epi32(raw);
+            return f32<Arch>(_mm_cvtepi32_ps(wide));
+        }
+#endif
+        // Codes at the top of their dwords, from where they are shifted down with their sign or without.
+        const __m128i zero = _mm_setzero_si128();
+        __m128i top = raw;
+        if constexpr (sizeof(Code) == 1) top = _mm_unpacklo_epi8(zero, top);
+        top = _mm_unpacklo_epi16(zero, top);
+        constexpr int bits = 8 * (4 - static_cast<int>(sizeof(Code)));
+        return f32<Arch>(_mm_cvtepi32_ps(is_signed ? _mm_srai_epi32(top, bits) : _mm_srli_epi32(top, bits)));
+    }
+#endif
 #if defined(__aarch64__)
     if constexpr (f32<Arch>::size == 4) {
         uint16x4_t words;

@@ -1,6 +1,6 @@
 #pragma once
 /// Quantization with AVX-512's rounding per instruction: fake quantization in the units of x, by half_up in five
-/// instructions and by half_even in four; codes by half_up in seven.
+/// instructions and by half_even in four; codes by half_up in six.
 #include <po2quant/numerics/exponent.hpp>
 #include <po2quant/simd/floating.hpp>
 
@@ -65,13 +65,13 @@ struct nearest_codes {
     PO2Q_INLINE nearest_codes(float qmin, float qmax)
         : low(_mm512_set1_ps(qmin * units)), high(_mm512_set1_ps(qmax * units)) {}
     PO2Q_INLINE __m512i operator()(__m512 x, __m512 inverse_scale) const {
-        const __m512 v = _mm512_mul_ps(x, inverse_scale);
         if constexpr (Mode == rounding::half_up) {
-            const __m512 held = clamp_register(_mm512_add_ps(v, v), low, high);
-            const __m512i twice = _mm512_cvt_roundps_epi32(held, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-            return _mm512_srai_epi32(_mm512_add_epi32(twice, _mm512_set1_epi32(1)), 1);
+            const __m512 twice = _mm512_mul_ps(x, _mm512_add_ps(inverse_scale, inverse_scale));
+            const __m512i floor =
+                _mm512_cvt_roundps_epi32(clamp_register(twice, low, high), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+            return _mm512_srai_epi32(_mm512_add_epi32(floor, _mm512_set1_epi32(1)), 1);
         } else {
-            return _mm512_cvt_roundps_epi32(clamp_register(v, low, high),
+            return _mm512_cvt_roundps_epi32(clamp_register(_mm512_mul_ps(x, inverse_scale), low, high),
                                             _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         }
     }
