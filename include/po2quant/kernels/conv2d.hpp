@@ -190,6 +190,32 @@ PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r
     store_tile<Arch>(out, line.output_pixel, acc, r.requantize, store, r.outputs);
 }
 
+/// Tiles of one size of every line, `count` from pixel `begin` on: a function of its own, so that the registers of one
+/// size do not depend on the others.
+template <class Arch, class Dot, int Tile, int Vectors, bool Short>
+[[gnu::noinline]] void conv2d_line_tiles(const conv2d_rectangle<typename Dot::input>& rectangle,
+                                         const conv2d_lines<typename Dot::input>& lines,
+                                         const tile_store<Arch, Vectors>& shared_store, std::int64_t begin,
+                                         std::int64_t count) {
+    using Input = typename Dot::input;
+    // Copies are out of reach of the bytes that are written, and need not be read again after each store; that of the
+    // rectangle is worth it where stores are frequent.
+    using own = std::conditional_t<Vectors == 1, conv2d_rectangle<Input>, const conv2d_rectangle<Input>&>;
+    const own r = rectangle;
+    const conv2d_lines<Input> line = lines;
+    const tile_store<Arch, Vectors> store = shared_store;
+    for (std::int64_t l = 0; l < line.lines; ++l) {
+        const Input* pixel = r.input + l * line.input_line + begin * line.input_pixel;
+        char* out = static_cast<char*>(r.output) + l * line.output_line + begin * line.output_pixel;
+        for (std::int64_t k = 0; k < count; ++k) {
+            if constexpr (by_pairs<Dot>) conv2d_pair_tile<Arch, Dot, Tile, Vectors, Short>(r, line, pixel, out, store);
+            else conv2d_tile<Arch, Dot, Tile, Vectors, Short>(r, line, pixel, out, store);
+            pixel += Tile * line.input_pixel;
+            out += Tile * line.output_pixel;
+        }
+    }
+}
+
 /// Whether a kernel has tiles of few sizes, for the sake of its code: runs of less than a step and int16 inputs are
 /// rare, and an input offset has mostly been dealt with before.
 template <class Dot, bool Short>
@@ -211,20 +237,16 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
     using Input = typename Dot::input;
     if constexpr (Vectors == 1 && has_pixel_lanes<Arch, Dot>)
         if (pixel_lanes_fit<Arch>(rectangle)) return conv2d_pixel_lanes<Arch, Dot>(rectangle);
-    // A copy is out of reach of the bytes that are written, and need not be read again after each store: worth it where
-    // stores are frequent and registers left.
-    using own = std::conditional_t<Vectors == 1, conv2d_rectangle<Input>, const conv2d_rectangle<Input>&>;
-    const own r = rectangle;
     constexpr int fit = conv2d_tile_pixels<Arch, Dot>(Vectors);
     constexpr int most = Short && fit > 4 ? 4 : fit;
     constexpr bool few = few_tile_sizes<Dot, Short>;
-    const conv2d_lines<Input> line(r, most);
+    const conv2d_lines<Input> line(rectangle, most);
     const bool one_by_one = line.pixels == 3 && !has_tile<Dot, Short>(3, most);
     const std::int64_t tiles = one_by_one ? 3 : (line.pixels + most - 1) / most;
     if (tiles == 0) return;
     [[maybe_unused]] const std::int64_t size = line.pixels / tiles;
     [[maybe_unused]] const std::int64_t larger = line.pixels % tiles;  // tiles of size + 1
-    const tile_store<Arch, Vectors> store(r.requantize, r.outputs);
+    const tile_store<Arch, Vectors> store(rectangle.requantize, rectangle.outputs);
     std::int64_t begin = 0;
     simd::unroll<most>([&](auto i) PO2Q_INLINE_LAMBDA {
         constexpr int tile = most - i;
@@ -232,21 +254,11 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
             std::int64_t count = (line.pixels - begin) / tile;
             if constexpr (!few) count = tile == size + 1 ? larger : tile == size ? tiles - larger : 0;
             if (count == 0) return;
-            for (std::int64_t l = 0; l < line.lines; ++l) {
-                const Input* pixel = r.input + l * line.input_line + begin * line.input_pixel;
-                char* out = static_cast<char*>(r.output) + l * line.output_line + begin * line.output_pixel;
-                for (std::int64_t k = 0; k < count; ++k) {
-                    if constexpr (by_pairs<Dot>)
-                        conv2d_pair_tile<Arch, Dot, tile, Vectors, Short>(r, line, pixel, out, store);
-                    else conv2d_tile<Arch, Dot, tile, Vectors, Short>(r, line, pixel, out, store);
-                    pixel += tile * line.input_pixel;
-                    out += tile * line.output_pixel;
-                }
-            }
+            conv2d_line_tiles<Arch, Dot, tile, Vectors, Short>(rectangle, line, store, begin, count);
             begin += count * tile;
         }
     });
-    if (r.requantize.stream) simd::stream_fence<Arch>();
+    if (rectangle.requantize.stream) simd::stream_fence<Arch>();
 }
 
 /// codes + 128 as unsigned bytes: what a dot product with an input offset of 128 wants, once for all that it multiplies
