@@ -21,6 +21,7 @@
 /// vpdpbusd wants), the result does not: the certificate says so.
 /// Requires (checked one layer up): taps ascend, every address they name is inside the input, run >= 1.
 /// Guarantees: reads exactly the named inputs, writes exactly rows × columns × outputs; no allocation, no exceptions.
+#include <type_traits>
 #include <utility>
 
 #include <po2quant/kernels/conv2d_pixel_lanes.hpp>
