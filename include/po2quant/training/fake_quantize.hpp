@@ -60,6 +60,7 @@ struct forward_outputs {
     /// The counts of `input`'s exponents are added: what observe_exponents gives.
     exponent_histogram* exponents = nullptr;
 
+    /// Whether all of them are left out.
     bool nothing() const { return codes.empty() && mask.empty() && seen == nullptr && exponents == nullptr; }
 };
 
@@ -128,6 +129,7 @@ template <class Arch, class Storage, class Executor>
 void fake_quantize(std::span<const Storage> input, std::span<Storage> output, const quantizer& q,
                    const forward_outputs& besides, const Executor& run) {
     check_forward(input, output, q, besides);
+    // Most calls, some of a few elements: the copies of forward_extras would take longer than their work.
     if (besides.nothing()) {
         const bool stream = streams(input, output);
         with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
