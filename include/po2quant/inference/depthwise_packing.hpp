@@ -26,6 +26,13 @@ inline void check_depthwise_shape(const char* function, const depthwise_conv2d_s
     check_elements(function, "number of weights", {s.window.kernel.height, s.window.kernel.width, s.outputs()});
 }
 
+/// The shape with rows and columns exchanged.
+inline depthwise_conv2d_shape transposed(depthwise_conv2d_shape shape) {
+    std::swap(shape.input.height, shape.input.width);
+    shape.window = po2quant::transposed(shape.window);
+    return shape;
+}
+
 /// How the pixels of a column segment are seen with the kernel inside the image; no taps where that is not possible.
 inline depthwise_view view_of(const depthwise_conv2d_shape& s, const axis_segment& column) {
     const std::int64_t kernel = s.window.kernel.width;
@@ -48,7 +55,7 @@ struct depthwise_block {
     std::int64_t multiple;  ///< 0 … multiplier − 1
 };
 
-/// Weights in the layout that kernels/depthwise_conv2d.hpp reads: [view][block][ky][⌈KW / taps⌉][lanes] dwords, each
+/// Weights in the layout that kernels/depthwise_conv2d.hpp reads, of the image as it is walked: [view][block][ky][⌈KW / taps⌉][lanes] dwords, each
 /// with the weights of `taps` neighbouring kx of a lane (4 int8, or 2 int16), lanes in channel_of order, with
 /// halves_apart the lower halves of 4 dwords before the upper ones; 0 behind the last kx and the last lane. The first
 /// view is the kernel as it is.
@@ -58,6 +65,9 @@ struct depthwise_packing {
     /// A vector is `lanes` neighbouring elements of an output row, whatever pixels they are of, and vector v of a row
     /// belongs to block v % blocks; else it is channels of one pixel.
     bool flat = false;
+    /// Where a vector is channels of one pixel, kernels see the image with rows and columns exchanged, ky and kx with
+    /// them: they walk along its rows, of which as many as a kernel has stay in L1, through memory as it lies.
+    bool walks_rows() const { return !flat; }
     /// Elements of a pixel, where flat vectors are of pixels that move by two: lanes are every other block of the
     /// input.
     std::int64_t spread = 0;
@@ -89,9 +99,14 @@ inline bool spreads(const depthwise_conv2d_shape& shape, const kernels::depthwis
         shape.output().width * channels < lanes)
         return false;
     for (const auto& square : table.entry[0].spread)
-        if (square.plain != nullptr && square.kernel == w.kernel.height && square.stride == w.stride.height)
+        if (square.kernel == w.kernel.height && square.stride == w.stride.height)
             return true;
     return false;
+}
+
+/// The shape as kernels see it.
+inline depthwise_conv2d_shape walked(const depthwise_conv2d_shape& shape, const depthwise_packing& packing) {
+    return packing.walks_rows() ? transposed(shape) : shape;
 }
 
 /// The packing of a shape, with no weights yet.
@@ -125,13 +140,14 @@ inline depthwise_packing plan_packing(const depthwise_conv2d_shape& shape, const
                 packing.blocks.push_back({std::max<std::int64_t>(0, std::min(c, channels - width.lanes)), m});
     }
     packing.lane_count = static_cast<std::int64_t>(packing.blocks.size()) * width.lanes;
-    const auto [kernel_height, kernel_width] = shape.window.kernel;
+    const depthwise_conv2d_shape seen = walked(shape, packing);
+    const auto [kernel_height, kernel_width] = seen.window.kernel;
     packing.block_weights = kernel_height * ((kernel_width + width.taps - 1) / width.taps) * width.lanes;
     packing.views.push_back({{0, kernel_width}, 0});
     // Views for whole vectors of one pixel, where the image is as wide as the kernel.
     if (!packing.flat && packing.lanes == width.lanes)
-        for (const axis_segment& column : segments(shape.input, shape.window).columns)
-            if (const auto view = view_of(shape, column);
+        for (const axis_segment& column : segments(seen.input, seen.window).columns)
+            if (const auto view = view_of(seen, column);
                 view.taps.first < view.taps.last && view.taps != packing.views.front().taps)
                 packing.views.push_back(view);
     return packing;
@@ -143,7 +159,7 @@ inline packed_depthwise_weights allocate_weights(const depthwise_conv2d_shape& s
     packed_depthwise_weights packed{packing, {}, {}, {}};
     packed.weights.resize(static_cast<std::size_t>(packing.dwords()));
     packed.row_sums.resize(packing.views.size() *
-                           static_cast<std::size_t>(shape.window.kernel.height * packing.lane_count));
+                           static_cast<std::size_t>(walked(shape, packing).window.kernel.height * packing.lane_count));
     packed.sums.resize(static_cast<std::size_t>(shape.outputs()));
     return packed;
 }
@@ -154,7 +170,10 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
     const auto& width = table.entry[to.width];
     const std::int64_t channels = shape.input.channels;
     const std::int64_t outputs = shape.outputs();
-    const auto [kernel_height, kernel_width] = shape.window.kernel;
+    const auto [kernel_height, kernel_width] = walked(shape, to).window.kernel;
+    // From a weight to that of the next ky and kx.
+    const std::int64_t next_ky = to.walks_rows() ? outputs : kernel_width * outputs;
+    const std::int64_t next_kx = to.walks_rows() ? kernel_height * outputs : outputs;
     const std::int64_t groups = (kernel_width + width.taps - 1) / width.taps;
     const int own = width.lanes / width.vectors;
     const kernels::packed_step step{width.taps, 1, 4 / width.taps, width.vectors, own, to.lanes, width.halves_apart};
@@ -199,7 +218,7 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
                         const std::int64_t tap = group * width.taps + k + view.shift;
                         if (tap - view.shift >= kernel_width || tap < view.taps.first || tap >= view.taps.last)
                             continue;
-                        const std::int8_t* from = weights + (ky * kernel_width + tap) * outputs;
+                        const std::int8_t* from = weights + ky * next_ky + tap * next_kx;
                         row[k] = from + block.first_channel;
                         if (!apart) continue;
                         for (int lane = 0; lane < to.lanes; ++lane) {
@@ -211,8 +230,8 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
                     table.pack.rows(row, step, packed);
                 }
                 if (!apart)
-                    table.pack.add_rows(weights + (ky * kernel_width + view.taps.first) * outputs + block.first_channel,
-                                        outputs, view.taps.last - view.taps.first, to.lanes, sums, positive);
+                    table.pack.add_rows(weights + ky * next_ky + view.taps.first * next_kx + block.first_channel,
+                                        next_kx, view.taps.last - view.taps.first, to.lanes, sums, positive);
                 std::int32_t* const lanes = row_sums + ky * to.lane_count + block_lane;
                 for (int i = 0; i < width.lanes; ++i)
                     if (lane_of[i] < to.lanes) lanes[i] = sums[lane_of[i]];

@@ -24,6 +24,7 @@ public:
           table_(&table),
           output_(output_extent(shape.input, shape.window)),
           packing_(plan_packing(shape, table)),
+          seen_(walked(shape, packing_)),
           width_(&table.of(packing_.width, input_format)) {
         choose_kernels();
         place_bias();
@@ -36,8 +37,6 @@ public:
     const kernels::depthwise_table::width_entry& width() const { return *width_; }
     /// One bias of all lanes; where inputs are offset one for every view and kind of output row.
     std::int64_t bias_size() const { return bias_size_; }
-    /// Rows of a strip.
-    std::int64_t rows() const { return rows_; }
 
     /// Calls f(output channel, its place in arrays of lanes).
     template <class F>
@@ -77,7 +76,7 @@ public:
                         bias[lane] =
                             static_cast<std::int32_t>(static_cast<std::uint32_t>(bias[lane]) -
                                                       offset * static_cast<std::uint32_t>(sums[ky * lanes + lane]));
-                sums += shape_.window.kernel.height * lanes;
+                sums += seen_.window.kernel.height * lanes;
             }
         }
     }
@@ -100,111 +99,123 @@ public:
                   std::int64_t task) const {
         const std::int64_t y = task / runs_ * rows_;
         const std::int64_t first = task % runs_ * run_;
-        const std::int64_t columns = line_ * static_cast<std::int64_t>(groups_.size());
-        const std::int64_t output_row = output_.width * shape_.outputs();
-        run_strip(operation, input, output + y * output_row, output_row, 0, y, std::min(rows_, output_.height - y),
-                  first, std::min(first + run_, columns));
+        run_strip(operation, input, output, 0, output_.width * shape_.outputs(), y,
+                  std::min(rows_, seen_.output().height - y), first, std::min(first + run_, line_ * lines_));
     }
 
     /// Pixels [x, end) of `rows` output rows from y on, on the calling thread, to `output`; its rows are output_row
     /// elements apart. Where that is a part of the rows, up to a vector in front and behind it may be written too.
     void run_part(const depthwise_operation& operation, const std::int8_t* input, std::int8_t* output,
                   std::int64_t output_row, std::int64_t y, std::int64_t rows, std::int64_t x, std::int64_t end) const {
-        for (std::int64_t first = 0; first < rows; first += rows_) {
-            const std::int64_t height = std::min(rows_, rows - first);
-            const std::int64_t channels = shape_.outputs();
-            if (packing_.flat) {
-                const std::int64_t begin = x * channels / width().lanes;
-                const std::int64_t last = (end * channels + width().lanes - 1) / width().lanes;
-                run_strip(operation, input, output + first * output_row, output_row, x * channels, y + first, height,
-                          begin, last);
-                continue;
-            }
-            for (std::int64_t line = 0; line < static_cast<std::int64_t>(groups_.size()); ++line)
-                run_strip(operation, input, output + first * output_row, output_row, x * channels, y + first, height,
-                          line * line_ + x, line * line_ + end);
-        }
+        const std::int64_t channels = shape_.outputs();
+        const auto strips = [&](std::int64_t begin, std::int64_t count, std::int64_t first, std::int64_t last) {
+            for (std::int64_t done = 0; done < count; done += rows_)
+                run_strip(operation, input, output, y * output_row + x * channels, output_row, begin + done,
+                          std::min(rows_, count - done), first, last);
+        };
+        if (packing_.flat)
+            return strips(y, rows, x * channels / width().lanes,
+                          (end * channels + width().lanes - 1) / width().lanes);
+        for (std::int64_t line = 0; line < lines_; ++line) strips(x, end - x, line * line_ + y, line * line_ + y + rows);
     }
 
 private:
     void choose_kernels() {
-        const window2d& w = shape_.window;
-        plain_ = edge_ = width().any;
+        const window2d& w = seen_.window;
+        std::fill(std::begin(kernels_), std::end(kernels_), width().any);
         if (w.kernel.height != w.kernel.width || w.dilation.height != 1) return;
         const std::span<const kernels::depthwise_table::square> squares =
             packing_.spread != 0 ? std::span<const kernels::depthwise_table::square>(width().spread) : width().squares;
         for (const auto& square : squares)
             if (square.kernel == w.kernel.height && square.stride == w.stride.height)
-                plain_ = square.plain, edge_ = square.edge;
+                std::copy(std::begin(square.by_kind), std::end(square.by_kind), kernels_);
+    }
+    kernels::depthwise_table::function kernel(kernels::depthwise_kind kind) const {
+        return kernels_[static_cast<std::size_t>(kind)];
     }
 
     /// Where the bias of each output row begins.
     void place_bias() {
-        const window2d& w = shape_.window;
+        const window2d& w = seen_.window;
+        const std::int64_t height = seen_.output().height;
         const bool offset = width().input_offset != 0;
         const std::int64_t one = packing_.lane_count * (offset ? static_cast<std::int64_t>(packing_.views.size()) : 1);
         row_bias_.assign(
-            static_cast<std::size_t>(kernels::depthwise_rows_before + output_.height + kernels::depthwise_rows_behind),
-            0);
-        row_segments_ = segments(output_.height, shape_.input.height, w.kernel.height, w.stride.height,
-                                 w.dilation.height, w.padding.top);
+            static_cast<std::size_t>(kernels::depthwise_rows_before + height + kernels::depthwise_rows_behind), 0);
+        row_segments_ =
+            segments(height, seen_.input.height, w.kernel.height, w.stride.height, w.dilation.height, w.padding.top);
         bias_size_ = offset ? static_cast<std::int64_t>(row_segments_.size()) * one : one;
         for (std::size_t i = 0; offset && i < row_segments_.size(); ++i)
             for (std::int64_t y = row_segments_[i].begin; y < row_segments_[i].end; ++y)
                 row_bias_[static_cast<std::size_t>(kernels::depthwise_rows_before + y)] =
                     static_cast<std::int64_t>(i) * one;
-        columns_ = segments(shape_.input, w).columns;
+        columns_ = segments(seen_.input, w).columns;
+    }
+
+    /// `length` in as few parts of `most` as can be, as equal as can be.
+    static std::int64_t parts(std::int64_t length, std::int64_t most) {
+        const std::int64_t count = (length + most - 1) / most;
+        return (length + count - 1) / count;
     }
 
     /// Tasks: strips of rows, and in each runs of columns.
     void cut() {
+        const nhwc output = seen_.output();
+        const std::int64_t multiples = packing_.flat ? 1 : shape_.multiplier;
+        blocks_ = static_cast<std::int64_t>(packing_.blocks.size()) / multiples;
+        std::int64_t most_rows = kernels::depthwise_rows;
         if (packing_.flat) {
-            groups_.push_back({0, 1});
-            line_ = (output_.width * shape_.input.channels + width().lanes - 1) / width().lanes;
+            part_ = blocks_;
+            line_ = (output.width * output.channels + width().lanes - 1) / width().lanes;
         } else {
-            // Neighbouring blocks of one pixel, up to a cache line.
-            const std::size_t most = std::max(1, 64 / width().lanes);
-            for (std::size_t b = 0; b < packing_.blocks.size(); ++b) {
-                const depthwise_block& block = packing_.blocks[b];
-                if (!groups_.empty() && groups_.back().blocks < most) {
-                    const depthwise_block& last = packing_.blocks[b - 1];
-                    if (block.multiple == last.multiple && block.first_channel == last.first_channel + width().lanes) {
-                        ++groups_.back().blocks;
-                        continue;
-                    }
-                }
-                groups_.push_back({b, 1});
-            }
-            line_ = output_.width;
+            // What a walk along a row sees, and its outputs, stay in a part of L1 for the next row: of pixels, and then
+            // of blocks, as many as fit.
+            constexpr std::int64_t bytes = std::int64_t{1} << 14;
+            const std::int64_t rows = seen_.window.kernel.width + 1;
+            most_rows = std::max<std::int64_t>(16, bytes / (rows * 64));
+            const std::int64_t fit = bytes / (rows * std::min(most_rows, output.height) * width().lanes);
+            part_ = parts(blocks_, std::max<std::int64_t>(1, fit));
+            line_ = output.width;
         }
-        const std::int64_t columns = line_ * static_cast<std::int64_t>(groups_.size());
-        const std::int64_t strips = (output_.height + kernels::depthwise_rows - 1) / kernels::depthwise_rows;
-        rows_ = (output_.height + strips - 1) / strips;
-        strips_ = (output_.height + rows_ - 1) / rows_;
+        parts_ = (blocks_ + part_ - 1) / part_;
+        lines_ = multiples * parts_;
+        rows_ = parts(output.height, most_rows);
+        strips_ = (output.height + rows_ - 1) / rows_;
         // About 2^17 multiply-accumulates each, a microsecond.
-        const std::int64_t macs = rows_ * shape_.window.kernel.height * shape_.window.kernel.width * width().lanes *
-                                  static_cast<std::int64_t>(groups_.front().blocks);
-        run_ = std::clamp<std::int64_t>((std::int64_t{1} << 17) / macs, 1, columns);
-        runs_ = (columns + run_ - 1) / run_;
+        const std::int64_t macs = rows_ * seen_.window.kernel.height * seen_.window.kernel.width * width().lanes *
+                                  (packing_.flat ? 1 : part_);
+        run_ = std::clamp<std::int64_t>((std::int64_t{1} << 17) / macs, 1, line_ * lines_);
+        runs_ = (line_ * lines_ + run_ - 1) / run_;
     }
 
-    /// Columns [first, end) of `rows` output rows from y on; `output` is element `origin` of the first row.
+    /// Columns [first, end) of `rows` output rows from y on, in the image as it is walked; `output` is element `origin`
+    /// of the image as it is, whose rows are output_row elements apart.
     template <class Output>
     void run_strip(const depthwise_operation& operation, const std::int8_t* input, Output* output,
-                   std::int64_t output_row, std::int64_t origin, std::int64_t y, std::int64_t rows, std::int64_t first,
+                   std::int64_t origin, std::int64_t output_row, std::int64_t y, std::int64_t rows, std::int64_t first,
                    std::int64_t end) const {
-        const window2d& w = shape_.window;
+        const window2d& w = seen_.window;
         const std::int64_t channels = shape_.input.channels;
+        const std::int64_t image_row = shape_.input.width * channels;
         kernels::depthwise_strip s{};
         s.input = input;
-        s.input_row = shape_.input.width * channels;
-        s.input_height = shape_.input.height;
+        s.input_height = seen_.input.height;
         s.first_row = y * w.stride.height - w.padding.top;
-        s.input_step = packing_.flat ? w.stride.width * width().lanes : w.stride.width * channels;
+        if (packing_.flat) {
+            s.input_row = s.row_elements = image_row;
+            s.input_step = w.stride.width * width().lanes;
+            s.tap = w.dilation.width * channels;
+            s.output_row = output_row;
+            s.output_step = width().lanes;
+        } else {
+            s.input_row = channels;
+            s.row_elements = shape_.input.height * image_row;
+            s.input_step = w.stride.width * image_row;
+            s.tap = w.dilation.width * image_row;
+            s.output_row = shape_.outputs();
+            s.output_step = output_row;
+        }
         s.spread = packing_.spread;
-        s.tap = w.dilation.width * channels;
-        s.output_row = output_row;
-        s.output_step = packing_.flat ? width().lanes : shape_.outputs();
         s.output_lane = shape_.multiplier;
         s.rows = rows;
         s.kernel = w.kernel;
@@ -212,20 +223,37 @@ private:
         s.dilation = w.dilation.height;
         s.block_weights = packing_.block_weights;
         s.row_bias = row_bias_.data() + kernels::depthwise_rows_before + y;
+        s.group = 1;
+        s.blocks = blocks_;
         while (first < end) {
             const std::int64_t line = first / line_;
             const std::int64_t last = std::min(end, (line + 1) * line_);
-            const block_group& group = groups_[static_cast<std::size_t>(line)];
-            const depthwise_block& of = packing_.blocks[group.first];
-            const std::int64_t lane = static_cast<std::int64_t>(group.first) * width().lanes;
-            s.group = static_cast<std::int64_t>(group.blocks);
-            s.blocks = packing_.flat ? static_cast<std::int64_t>(packing_.blocks.size()) : s.group;
-            s.weights = operation.weights + static_cast<std::int64_t>(group.first) * s.block_weights;
+            const std::int64_t multiple = line / parts_;
+            const std::int64_t block = line % parts_ * part_;  // of the multiple
+            std::int64_t channel = 0;
+            if (!packing_.flat) {
+                s.group = s.blocks = std::min(part_, blocks_ - block);
+                channel = packing_.blocks[static_cast<std::size_t>(block)].first_channel;
+                s.last = packing_.blocks[static_cast<std::size_t>(block + s.group - 1)].first_channel - channel;
+            }
+            const std::int64_t of_all = multiple * blocks_ + block;
+            const std::int64_t lane = of_all * width().lanes;
+            s.weights = operation.weights + of_all * s.block_weights;
             s.bias = operation.bias + lane;
             s.requantize = operation.requantize.from_lane(lane);
-            run_line(s, output, (packing_.flat ? 0 : of.first_channel * shape_.multiplier + of.multiple) - origin,
-                     packing_.flat ? 0 : of.first_channel, first - line * line_, last - line * line_);
+            run_line(s, output, y * s.output_row + channel * shape_.multiplier + multiple - origin, channel,
+                     first - line * line_, last - line * line_);
             first = last;
+        }
+    }
+
+    /// Of vectors whose lanes all exist.
+    static kernels::depthwise_kind kind_of(kernels::epilogue epilogue) {
+        switch (epilogue) {
+        case kernels::epilogue::shift: return kernels::depthwise_kind::shift;
+        case kernels::epilogue::shift_words: return kernels::depthwise_kind::shift_words;
+        case kernels::epilogue::floats: return kernels::depthwise_kind::floats;
+        default: return kernels::depthwise_kind::edge;
         }
     }
 
@@ -233,11 +261,11 @@ private:
     template <class Output>
     void run_line(kernels::depthwise_strip& s, Output* output, std::int64_t first_output, std::int64_t first_channel,
                   std::int64_t begin, std::int64_t end) const {
-        const std::int64_t origin = first_channel - shape_.window.padding.left * shape_.input.channels;
-        const std::int64_t reach = (shape_.window.kernel.width - 1) * s.tap +
-                                   (packing_.flat ? shape_.window.stride.width : s.group) * width().lanes;
-        const bool is_plain = s.output_lane == 1 && (s.requantize.kind <= kernels::epilogue::shift ||
-                                                     s.requantize.kind == kernels::epilogue::floats);
+        const std::int64_t origin = first_channel - seen_.window.padding.left * s.tap / seen_.window.dilation.width;
+        const std::int64_t reach =
+            (seen_.window.kernel.width - 1) * s.tap + seen_.window.stride.width * width().lanes;
+        const kernels::depthwise_table::function edge = kernel(kernels::depthwise_kind::edge);
+        const kernels::depthwise_table::function whole = s.output_lane == 1 ? kernel(kind_of(s.requantize.kind)) : edge;
         const auto run = [&](std::int64_t from, std::int64_t to, int lanes, kernels::depthwise_table::function kernel,
                              std::int64_t shift = 0) {
             if (from >= to) return;
@@ -256,15 +284,14 @@ private:
                 const auto [from, to] = intersect(column.begin, column.end, begin, end);
                 std::size_t view = 0;
                 while (view < packing_.views.size() && packing_.views[view].taps != column.taps) ++view;
-                const bool plain = is_plain && packing_.lanes == width().lanes && view < packing_.views.size();
-                if (!plain) {
-                    run(from, to, packing_.lanes, edge_);
+                if (whole == edge || packing_.lanes != width().lanes || view == packing_.views.size()) {
+                    run(from, to, packing_.lanes, edge);
                     continue;
                 }
                 const auto index = static_cast<std::int64_t>(view);
                 s.weights = weights + index * static_cast<std::int64_t>(packing_.blocks.size()) * s.block_weights;
                 if (width().input_offset != 0) s.bias = bias + index * packing_.lane_count;
-                run(from, to, packing_.lanes, plain_, packing_.views[view].shift * s.tap);
+                run(from, to, packing_.lanes, whole, packing_.views[view].shift * s.tap);
                 s.weights = weights;
                 s.bias = bias;
             }
@@ -272,33 +299,31 @@ private:
         }
         // Column i reads elements [origin + i · step, … + reach) of a row.
         const std::int64_t left = origin < 0 ? (-origin + s.input_step - 1) / s.input_step : 0;
-        const std::int64_t room = s.input_row - reach - origin;
+        const std::int64_t room = s.row_elements - reach - origin;
         const std::int64_t right = packing_.lanes < width().lanes || room < 0 ? 0 : room / s.input_step + 1;
-        const std::int64_t whole = output_.width * shape_.input.channels / width().lanes;
-        const std::int64_t a = std::clamp(std::min(left, whole), begin, end);
-        const std::int64_t b = std::clamp(std::min(right, whole), a, end);
-        const std::int64_t c = std::clamp(whole, b, end);
-        run(begin, a, packing_.lanes, edge_);
-        run(a, b, packing_.lanes, is_plain ? plain_ : edge_);
-        run(b, c, packing_.lanes, edge_);
+        const std::int64_t full = output_.width * shape_.input.channels / width().lanes;
+        const std::int64_t a = std::clamp(std::min(left, full), begin, end);
+        const std::int64_t b = std::clamp(std::min(right, full), a, end);
+        const std::int64_t c = std::clamp(full, b, end);
+        run(begin, a, packing_.lanes, edge);
+        run(a, b, packing_.lanes, whole);
+        run(b, c, packing_.lanes, edge);
         // What is left of the row.
-        run(c, end, static_cast<int>(output_.width * shape_.input.channels - c * width().lanes), edge_);
+        run(c, end, static_cast<int>(output_.width * shape_.input.channels - c * width().lanes), edge);
     }
 
     depthwise_conv2d_shape shape_;
     const kernels::depthwise_table* table_;
     extent2d output_;
     depthwise_packing packing_;
+    depthwise_conv2d_shape seen_;  ///< as kernels walk it
     const kernels::depthwise_table::width_entry* width_;
-    kernels::depthwise_table::function plain_ = nullptr;
-    kernels::depthwise_table::function edge_ = nullptr;
-    /// Blocks whose vectors are computed together, pixel by pixel.
-    struct block_group {
-        std::size_t first;
-        std::size_t blocks;
-    };
-    std::vector<block_group> groups_;
-    std::int64_t line_ = 0;  ///< columns of a group in a strip
+    kernels::depthwise_table::function kernels_[4] = {};  ///< by depthwise_kind
+    std::int64_t blocks_ = 0;  ///< of one of the multiplier's outputs
+    std::int64_t part_ = 0;    ///< blocks whose vectors are computed together, pixel by pixel
+    std::int64_t parts_ = 0;   ///< of blocks_
+    std::int64_t line_ = 0;    ///< columns of a part in a strip
+    std::int64_t lines_ = 0;   ///< parts of all outputs
     std::vector<axis_segment> columns_;
     std::vector<axis_segment> row_segments_;
     std::vector<std::int64_t> row_bias_;

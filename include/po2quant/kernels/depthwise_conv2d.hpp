@@ -9,7 +9,7 @@
 /// Where it moves by two pixels, of few channels, a vector is several pixels too, and its lanes are every other block
 /// of `channels` elements of an input row.
 ///
-/// Each vector walks down a strip of rows. An input row is loaded once per column tap, its taps interleaved into lanes
+/// Each vector walks down a strip of rows; rows and columns may be those of the image exchanged. An input row is loaded once per column tap, its taps interleaved into lanes
 /// (simd/depthwise_steps.hpp), and added to every output row that sees it: with a 3×3 kernel to three, kept in
 /// registers.
 ///
@@ -39,7 +39,8 @@ inline constexpr std::int64_t depthwise_rows_behind = 2 * (5 - 1);
 /// Columns of vectors side by side, and the strip of rows they walk down. Distances are in elements.
 struct depthwise_strip {
     const std::int8_t* input;  ///< the image's first element
-    std::int64_t input_row;    ///< elements of an input row
+    std::int64_t input_row;     ///< from one input row to the next
+    std::int64_t row_elements;  ///< that taps of a row count in: those beyond are padding
     std::int64_t input_height;
     std::int64_t first_row;  ///< input row of the first output row's ky = 0; negative in the padding
     std::int64_t
@@ -55,7 +56,8 @@ struct depthwise_strip {
 
     std::int64_t rows;  ///< output rows
     std::int64_t columns;
-    std::int64_t group;  ///< vectors of a column, whose lanes follow each other: they share cache lines
+    std::int64_t group;  ///< vectors of a column, whose lanes follow each other
+    std::int64_t last;   ///< lane of the last one's first, which may be one of the vector before
     int lanes;           ///< of each vector that exist
     extent2d kernel;
     std::int64_t stride;    ///< of rows
@@ -80,6 +82,7 @@ struct depthwise_vector {
     std::uintptr_t input;  ///< first lane at kx = 0 in input row 0; as a number it may lie before the image
     std::int64_t element;  ///< as depthwise_strip::first_element
     std::int64_t input_row;
+    std::int64_t row_elements;
     std::int64_t tap;
     std::int64_t spread;
     int lanes;
@@ -91,19 +94,23 @@ struct depthwise_vector {
     requantize_block requantize;
 
     PO2Q_INLINE depthwise_vector(const depthwise_strip& s, std::int64_t column, std::int64_t i, std::int64_t block,
-                                 std::int64_t bytes)
-        : element(s.first_element + column * s.input_step + i * Steps::lanes),
+                                 epilogue kind)
+        : element(s.first_element + column * s.input_step + lane(s, i)),
           input_row(s.input_row),
+          row_elements(s.row_elements),
           tap(s.tap),
           spread(s.spread),
           lanes(s.lanes),
-          output(static_cast<char*>(s.output) + (column * s.output_step + i * Steps::lanes * s.output_lane) * bytes),
-          output_row(s.output_row * bytes),
+          output(static_cast<char*>(s.output) + (column * s.output_step + lane(s, i) * s.output_lane) * output_bytes(kind)),
+          output_row(s.output_row * output_bytes(kind)),
           output_lane(s.output_lane),
           weights(s.weights + block * s.block_weights),
           bias(s.bias + block * Steps::lanes),
-          requantize(s.requantize.from_lane(block * Steps::lanes)) {
+          requantize(s.requantize.from_lane(block * Steps::lanes, kind)) {
         input = reinterpret_cast<std::uintptr_t>(s.input) + static_cast<std::uintptr_t>(element);
+    }
+    static PO2Q_INLINE std::int64_t lane(const depthwise_strip& s, std::int64_t i) {
+        return i + 1 == s.group ? s.last : i * Steps::lanes;
     }
     /// Sums of registers First and following begin with the bias.
     template <int First, int Count>
@@ -115,6 +122,11 @@ struct depthwise_vector {
     static PO2Q_INLINE const std::int8_t* address(std::uintptr_t x, std::int64_t distance) {
         return reinterpret_cast<const std::int8_t*>(x + static_cast<std::uintptr_t>(distance));
     }
+    /// To column tap kx; where that is padding, to the row's first element.
+    PO2Q_INLINE std::int64_t distance(std::int64_t kx) const {
+        const std::int64_t first = element + kx * tap;
+        return first <= -Steps::lanes || first >= row_elements ? -element : kx * tap;
+    }
     /// The lanes that lie inside the row at column tap kx.
     template <bool Spread = false>
     PO2Q_INLINE typename Steps::part inside(std::int64_t kx) const {
@@ -125,9 +137,9 @@ struct depthwise_vector {
                 const std::int64_t lane = x <= 0 ? 0 : (x + 2 * spread - 1) / (2 * spread) * spread;
                 return lane < lanes ? lane : lanes;
             };
-            return Steps::part_of(blocks_before(-first), blocks_before(input_row - first));
+            return Steps::part_of(blocks_before(-first), blocks_before(row_elements - first));
         }
-        const std::int64_t end = input_row - first;
+        const std::int64_t end = row_elements - first;
         return Steps::part_of(first < 0 ? (-first < lanes ? -first : lanes) : 0,
                               end < lanes ? (end > 0 ? end : 0) : lanes);
     }
@@ -164,32 +176,73 @@ inline constexpr int depthwise_slots = (Kernel + Stride - 1) / Stride;
 template <class Steps, int Kernel, int Stride>
 inline constexpr int depthwise_part = Steps::vectors == 4 && depthwise_slots<Kernel, Stride> > 3 ? 2 : Steps::vectors;
 
-/// Square kernels of Kernel taps, rows moving by Stride. Spread: lanes are every other block. Plain: all lanes of all
-/// taps lie inside their row, and all leave side by side, as codes by epilogue::shift or shift_words or as floats.
-/// Computes registers First … First + Count − 1.
-template <class Steps, int Kernel, int Stride, bool Plain, bool Spread, int First, int Count, class Codes>
+/// What a kernel's vectors have in common. All but `edge`: all lanes of all taps lie inside their row, and all leave
+/// side by side; as codes by epilogue::shift or shift_words, or as floats.
+enum class depthwise_kind : std::uint8_t { shift, shift_words, floats, edge };
+
+/// What makes codes of a kind's sums.
+template <class Steps, depthwise_kind Kind>
+using depthwise_codes = code_store<typename Steps::isa, Steps::vectors,
+                                   Kind == depthwise_kind::shift         ? code_path::shift
+                                   : Kind == depthwise_kind::shift_words ? code_path::shift_words
+                                                                         : code_path::of_block>;
+
+/// Stores a vector's sums from registers First … First + Count − 1.
+template <class Steps, depthwise_kind Kind, int First, int Count>
+PO2Q_INLINE void depthwise_store(char* out, const depthwise_vector<Steps>& vector,
+                                 const depthwise_codes<Steps, Kind>& codes, const typename Steps::reg (&sums)[Count]) {
+    using isa = typename Steps::isa;
+    using ops = typename Steps::ops;
+    const requantize_block& q = vector.requantize;
+    if constexpr (Kind == depthwise_kind::edge) {
+        static_assert(Count == Steps::vectors);
+        if (q.kind <= epilogue::shift && vector.output_lane == 1)
+            return codes.store(out, sums, vector.lanes);
+        alignas(64) std::int32_t memory[Steps::lanes];
+        store_registers<isa, Count>(memory, sums);
+        store_sums_apart<isa, Count>(out, vector.output_lane, memory, q, vector.lanes);
+    } else if constexpr (Kind != depthwise_kind::floats) {
+        if constexpr (Count == Steps::vectors) codes.store(out, sums, Steps::lanes);
+        else codes.template store_half<First / 2>(out, sums);
+    } else if constexpr (Count == Steps::vectors) {
+        store_floats<isa, Count>(out, sums, q, Steps::lanes);
+    } else {
+        simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
+            ops::store_quarters(reinterpret_cast<float*>(out) + 4 * (First + v), 4 * Steps::vectors,
+                                scaled<isa>(sums[v], q, First + v), q.stream);
+        });
+    }
+}
+
+/// Square kernels of Kernel taps, rows moving by Stride. Spread: lanes are every other block. Computes registers
+/// First … First + Count − 1.
+template <class Steps, int Kernel, int Stride, depthwise_kind Kind, bool Spread, int First, int Count>
 PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const depthwise_strip& s,
-                                const depthwise_weights<Steps, Kernel, First, Count>& weights, const Codes& codes) {
+                                const depthwise_weights<Steps, Kernel, First, Count>& weights,
+                                const depthwise_codes<Steps, Kind>& codes) {
     constexpr int groups = depthwise_weights<Steps, Kernel, First, Count>::groups;
     constexpr int slots = depthwise_slots<Kernel, Stride>;
+    constexpr bool edge = Kind == depthwise_kind::edge;
 
-    typename Steps::part inside[Plain ? 1 : Kernel];
-    if constexpr (!Plain)
-        simd::unroll<Kernel>([&](auto kx) PO2Q_INLINE_LAMBDA { inside[kx] = vector.template inside<Spread>(kx); });
+    typename Steps::part inside[edge ? Kernel : 1];
+    std::int64_t distance[edge ? Kernel : 1];
+    if constexpr (edge)
+        simd::unroll<Kernel>([&](auto kx) PO2Q_INLINE_LAMBDA {
+            inside[kx] = vector.template inside<Spread>(kx);
+            distance[kx] = Spread ? kx * vector.tap : vector.distance(kx);
+        });
     const auto blocks = [&] {
         if constexpr (Spread) return typename Steps::spread(vector.spread);
         else return 0;
     }();
     const auto load = [&](std::uintptr_t x, auto kx) PO2Q_INLINE_LAMBDA {
-        const std::int8_t* p = vector.address(x, kx * vector.tap);
-        if constexpr (Plain && Spread) return Steps::load(p, blocks);
-        else if constexpr (Plain) return Steps::load(p);
-        else if constexpr (Spread) return Steps::load(p, inside[kx], blocks);
-        else return Steps::load(p, inside[kx]);
+        const std::int8_t* p = vector.address(x, edge ? distance[kx] : kx * vector.tap);
+        if constexpr (Spread && edge) return Steps::load(p, inside[kx], blocks);
+        else if constexpr (Spread) return Steps::load(p, blocks);
+        else if constexpr (edge) return Steps::load(p, inside[kx]);
+        else return Steps::load(p);
     };
 
-    // Rows lie too far apart for the CPU to foresee the next vector's.
-    [[maybe_unused]] const std::int64_t next = (Kernel - 1) * vector.tap + s.input_step;
     // Steps that would see rows of padding only are left out.
     const std::int64_t skipped = s.first_row < 0 ? -s.first_row / Stride : 0;
     std::int64_t row = s.first_row + skipped * Stride;
@@ -211,7 +264,6 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
         ++row_bias;
         simd::unroll<Stride>([&](auto q) PO2Q_INLINE_LAMBDA {
             if (static_cast<std::uint64_t>(row) < row_end) {
-                if constexpr (Plain && Kernel == 3) __builtin_prefetch(vector.address(x, next));
                 simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
                     typename Steps::channels tap[Steps::taps];
                     simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
@@ -239,24 +291,7 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
             asm("" : "+r"(x));
         });
         if (static_cast<std::uint64_t>(done) < static_cast<std::uint64_t>(s.rows)) {
-            const auto& sums = acc[(phase + 1) % slots];
-            if constexpr (!Plain) {
-                store_sums(out, vector.output_lane, sums, vector.requantize, codes, vector.lanes);
-            } else if (vector.requantize.kind == epilogue::floats) {
-                if constexpr (Count == Steps::vectors) {
-                    store_floats<typename Steps::isa, Count>(out, sums, vector.requantize, Steps::lanes);
-                } else {
-                    simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
-                        Steps::ops::store_quarters(reinterpret_cast<float*>(out) + 4 * (First + v), 4 * Steps::vectors,
-                                                   scaled<typename Steps::isa>(sums[v], vector.requantize, First + v),
-                                                   vector.requantize.stream);
-                    });
-                }
-            } else if constexpr (Count == Steps::vectors) {
-                codes.store(out, sums, Steps::lanes);
-            } else {
-                codes.template store_half<First / 2>(out, sums);
-            }
+            depthwise_store<Steps, Kind, First>(out, vector, codes, acc[(phase + 1) % slots]);
             out += vector.output_row;
         }
         ++done;
@@ -265,9 +300,9 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
 }
 
 /// Any kernel, stride and dilation: one output row after the other.
-template <class Steps, class Codes>
-PO2Q_INLINE void depthwise_row(const depthwise_vector<Steps>& vector, const depthwise_strip& s, const Codes& codes,
-                               std::int64_t y) {
+template <class Steps>
+PO2Q_INLINE void depthwise_row(const depthwise_vector<Steps>& vector, const depthwise_strip& s,
+                               const depthwise_codes<Steps, depthwise_kind::edge>& codes, std::int64_t y) {
     const std::int64_t groups = (s.kernel.width + Steps::taps - 1) / Steps::taps;
     typename Steps::reg acc[Steps::vectors];
     vector.template begin<0>(s.row_bias[y], acc);
@@ -281,7 +316,7 @@ PO2Q_INLINE void depthwise_row(const depthwise_vector<Steps>& vector, const dept
                 const std::int64_t kx = g * Steps::taps + k;
                 // Behind the last tap: the last one again, at weight 0.
                 const std::int64_t at = kx < s.kernel.width ? kx : s.kernel.width - 1;
-                tap[k] = Steps::load(vector.address(x, at * vector.tap), vector.inside(at));
+                tap[k] = Steps::load(vector.address(x, vector.distance(at)), vector.inside(at));
             });
             typename Steps::lane_taps d[Steps::vectors];
             Steps::interleave(tap, d);
@@ -290,21 +325,24 @@ PO2Q_INLINE void depthwise_row(const depthwise_vector<Steps>& vector, const dept
                 [&](auto v) PO2Q_INLINE_LAMBDA { acc[v] = Steps::dot(acc[v], d[v], w + v * Steps::ops::lanes); });
         }
     }
-    store_sums(vector.output + y * vector.output_row, vector.output_lane, acc, vector.requantize, codes, vector.lanes);
+    depthwise_store<Steps, depthwise_kind::edge, 0>(vector.output + y * vector.output_row, vector, codes, acc);
 }
 
 /// All vectors of a strip; Kernel 0 is any.
-template <class Steps, int Kernel, int Stride, bool Plain, bool Spread = false>
+template <class Steps, int Kernel, int Stride, depthwise_kind Kind, bool Spread = false>
 void depthwise_conv2d(const depthwise_strip& strip) {
     // A copy is out of reach of the bytes that are written, and need not be read again after each store.
     const depthwise_strip s = strip;
-    using codes_type = code_store<typename Steps::isa, Steps::vectors>;
-    const std::int64_t bytes = output_bytes(s.requantize.kind);
+    using codes_type = depthwise_codes<Steps, Kind>;
+    const epilogue kind = Kind == depthwise_kind::shift         ? epilogue::shift
+                          : Kind == depthwise_kind::shift_words ? epilogue::shift_words
+                          : Kind == depthwise_kind::floats      ? epilogue::floats
+                                                                : s.requantize.kind;
     std::int64_t block = s.block;
     const auto each = [&](auto f) PO2Q_INLINE_LAMBDA {
         for (std::int64_t column = 0; column < s.columns; ++column)
             for (std::int64_t i = 0; i < s.group; ++i) {
-                f(depthwise_vector<Steps>(s, column, i, block, bytes));
+                f(depthwise_vector<Steps>(s, column, i, block, kind));
                 block = block + 1 == s.blocks ? 0 : block + 1;
             }
     };
@@ -313,15 +351,15 @@ void depthwise_conv2d(const depthwise_strip& strip) {
             const codes_type codes(vector.requantize);
             for (std::int64_t y = 0; y < s.rows; ++y) depthwise_row<Steps>(vector, s, codes, y);
         });
-    } else if constexpr (Plain && depthwise_part<Steps, Kernel, Stride> < Steps::vectors) {
+    } else if constexpr (Kind != depthwise_kind::edge && depthwise_part<Steps, Kernel, Stride> < Steps::vectors) {
         each([&](const depthwise_vector<Steps>& vector) PO2Q_INLINE_LAMBDA {
             const codes_type codes(vector.requantize);
             depthwise_weights<Steps, Kernel, 0, 2> low;
             low.load(vector.weights);
-            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, low, codes);
+            depthwise_walk<Steps, Kernel, Stride, Kind, Spread>(vector, s, low, codes);
             depthwise_weights<Steps, Kernel, 2, 2> high;
             high.load(vector.weights);
-            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, high, codes);
+            depthwise_walk<Steps, Kernel, Stride, Kind, Spread>(vector, s, high, codes);
         });
     } else {
         // What belongs to a block stays where it is while columns of the same block follow each other.
@@ -332,7 +370,7 @@ void depthwise_conv2d(const depthwise_strip& strip) {
                 weights.load(vector.weights);
                 codes = codes_type(vector.requantize);
             }
-            depthwise_walk<Steps, Kernel, Stride, Plain, Spread>(vector, s, weights, codes);
+            depthwise_walk<Steps, Kernel, Stride, Kind, Spread>(vector, s, weights, codes);
         });
     }
     if (s.requantize.stream) simd::stream_fence<typename Steps::isa>();
@@ -344,8 +382,7 @@ struct depthwise_table {
     struct square {
         int kernel;
         int stride;
-        function plain;
-        function edge;
+        function by_kind[4];  ///< of depthwise_kind
     };
     /// Kernels of one width of registers.
     struct width_entry {
@@ -373,8 +410,12 @@ struct depthwise_table {
 
 template <class Steps, int Kernel, int Stride, bool Spread = false>
 constexpr depthwise_table::square depthwise_square() {
-    return {Kernel, Stride, &depthwise_conv2d<Steps, Kernel, Stride, true, Spread>,
-            &depthwise_conv2d<Steps, Kernel, Stride, false, Spread>};
+    return {Kernel,
+            Stride,
+            {&depthwise_conv2d<Steps, Kernel, Stride, depthwise_kind::shift, Spread>,
+             &depthwise_conv2d<Steps, Kernel, Stride, depthwise_kind::shift_words, Spread>,
+             &depthwise_conv2d<Steps, Kernel, Stride, depthwise_kind::floats, Spread>,
+             &depthwise_conv2d<Steps, Kernel, Stride, depthwise_kind::edge, Spread>}};
 }
 
 /// Narrow registers are for few channels: those of layers that move by one pixel fill wide ones with several pixels,
@@ -387,7 +428,7 @@ constexpr depthwise_table::width_entry depthwise_narrow_entry() {
             Steps::input_offset,
             simd::halves_apart<Steps>,
             &channel_of_lane<typename Steps::isa>,
-            &depthwise_conv2d<Steps, 0, 0, false>,
+            &depthwise_conv2d<Steps, 0, 0, depthwise_kind::edge>,
             {depthwise_square<Steps, 3, 2>(), depthwise_square<Steps, 5, 2>()},
             {}};
 }

@@ -66,15 +66,17 @@ struct requantize_block {
     bool stream = false;            ///< `floats` of whole blocks, aligned to 64 bytes all of them, go past the caches
 
     /// That of a block whose arrays begin at lane `lane` of these.
-    PO2Q_INLINE requantize_block from_lane(std::int64_t lane) const {
+    PO2Q_INLINE requantize_block from_lane(std::int64_t lane) const { return from_lane(lane, kind); }
+    /// The same where `own_kind`, which is kind, is known when a kernel is compiled.
+    PO2Q_INLINE requantize_block from_lane(std::int64_t lane, epilogue own_kind) const {
         requantize_block block = *this;
         block.shift += lane;
-        if (kind == epilogue::floats) block.scale += lane;
-        if (kind >= epilogue::floats) {
+        if (own_kind == epilogue::floats) block.scale += lane;
+        if (own_kind >= epilogue::floats) {
             block.addend += lane;
             return block;
         }
-        if (kind == epilogue::shift_words) block.factor += 2 * lane;
+        if (own_kind == epilogue::shift_words) block.factor += 2 * lane;
         block.rounding_constant += lane;
         return block;
     }
@@ -158,9 +160,12 @@ template <class Arch, int Vectors>
     for (int c = 0; c < count; ++c) codes[c * stride] = row[c];
 }
 
+/// Whether code_store goes by epilogue::shift or shift_words: known when a kernel is compiled, or read from the block.
+enum class code_path : std::uint8_t { shift, shift_words, of_block };
+
 /// From sums to int8 codes by epilogue::shift and shift_words, for blocks of `Vectors` registers of sums. Shifts and
 /// factors are operands in memory: registers are for sums.
-template <class Arch, int Vectors>
+template <class Arch, int Vectors, code_path Path = code_path::of_block>
 class code_store {
     using ops = simd::integer<Arch>;
     using reg = typename ops::reg;
@@ -177,7 +182,8 @@ public:
     /// Shifted sums of registers 2·I and 2·I + 1, narrowed; an odd last register stands for both.
     template <int I>
     PO2Q_INLINE words narrow(reg a, reg b) const {
-        return by_words_ ? ops::multiply_high(ops::narrow(a, b), factor<I>()) : shift_and_narrow<I>(a, b);
+        const bool by_words = Path == code_path::of_block ? by_words_ : Path == code_path::shift_words;
+        return by_words ? ops::multiply_high(ops::narrow(a, b), factor<I>()) : shift_and_narrow<I>(a, b);
     }
     template <int I>
     PO2Q_INLINE words shift_and_narrow(reg a, reg b) const {
@@ -248,6 +254,15 @@ PO2Q_INLINE void store_sums(void* out, std::int64_t stride, const typename simd:
     std::int8_t row[Vectors * ops::lanes];
     codes.store(row, acc, Vectors * ops::lanes);
     for (int c = 0; c < count; ++c) static_cast<std::int8_t*>(out)[c * stride] = row[c];
+}
+
+/// store_sums of registers in memory: out of kernels that mostly do something else.
+template <class Arch, int Vectors>
+[[gnu::noinline]] void store_sums_apart(void* out, std::int64_t stride, const std::int32_t* sums,
+                                        const requantize_block& block, int count) {
+    typename simd::integer<Arch>::reg acc[Vectors];
+    load_registers<Arch, Vectors>(acc, sums);
+    store_sums<Arch, Vectors>(out, stride, acc, block, code_store<Arch, Vectors>(block), count);
 }
 
 /// The pixels of a tile, `step` bytes from one to the next, from sums in memory, by what does not make int8 codes: out

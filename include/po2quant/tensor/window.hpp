@@ -46,6 +46,15 @@ constexpr std::int64_t dilated_kernel(std::int64_t kernel, std::int64_t dilation
     return (kernel - 1) * dilation + 1;
 }
 
+/// The same window over an image with rows and columns exchanged.
+constexpr window2d transposed(const window2d& w) {
+    const auto exchanged = [](const extent2d& e) { return extent2d{e.width, e.height}; };
+    return {exchanged(w.kernel),
+            exchanged(w.stride),
+            exchanged(w.dilation),
+            {w.padding.left, w.padding.right, w.padding.top, w.padding.bottom}};
+}
+
 /// Outputs along one axis; 0 or less where the kernel does not fit.
 constexpr std::int64_t output_length(std::int64_t input, std::int64_t kernel, std::int64_t stride,
                                      std::int64_t dilation, std::int64_t padding_before, std::int64_t padding_after) {
