@@ -55,10 +55,10 @@ struct depthwise_block {
     std::int64_t multiple;  ///< 0 … multiplier − 1
 };
 
-/// Weights in the layout that kernels/depthwise_conv2d.hpp reads, of the image as it is walked: [view][block][ky][⌈KW / taps⌉][lanes] dwords, each
-/// with the weights of `taps` neighbouring kx of a lane (4 int8, or 2 int16), lanes in channel_of order, with
-/// halves_apart the lower halves of 4 dwords before the upper ones; 0 behind the last kx and the last lane. The first
-/// view is the kernel as it is.
+/// Weights in the layout that kernels/depthwise_conv2d.hpp reads, of the image as it is walked: [view][block][ky][⌈KW /
+/// taps⌉][lanes] dwords, each with the weights of `taps` neighbouring kx of a lane (4 int8, or 2 int16), lanes in
+/// channel_of order, with halves_apart the lower halves of 4 dwords before the upper ones; 0 behind the last kx and the
+/// last lane. The first view is the kernel as it is.
 struct depthwise_packing {
     int width = 0;  ///< index of the kernels in the table
     int lanes = 0;  ///< of a vector that exist
@@ -99,8 +99,7 @@ inline bool spreads(const depthwise_conv2d_shape& shape, const kernels::depthwis
         shape.output().width * channels < lanes)
         return false;
     for (const auto& square : table.entry[0].spread)
-        if (square.kernel == w.kernel.height && square.stride == w.stride.height)
-            return true;
+        if (square.kernel == w.kernel.height && square.stride == w.stride.height) return true;
     return false;
 }
 

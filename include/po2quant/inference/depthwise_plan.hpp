@@ -114,24 +114,28 @@ public:
                           std::min(rows_, count - done), first, last);
         };
         if (packing_.flat)
-            return strips(y, rows, x * channels / width().lanes,
-                          (end * channels + width().lanes - 1) / width().lanes);
-        for (std::int64_t line = 0; line < lines_; ++line) strips(x, end - x, line * line_ + y, line * line_ + y + rows);
+            return strips(y, rows, x * channels / width().lanes, (end * channels + width().lanes - 1) / width().lanes);
+        for (std::int64_t line = 0; line < lines_; ++line)
+            strips(x, end - x, line * line_ + y, line * line_ + y + rows);
     }
 
 private:
     void choose_kernels() {
         const window2d& w = seen_.window;
-        std::fill(std::begin(kernels_), std::end(kernels_), width().any);
-        if (w.kernel.height != w.kernel.width || w.dilation.height != 1) return;
+        if (shape_.multiplier != 1 || w.kernel.height != w.kernel.width || w.dilation.height != 1) return;
         const std::span<const kernels::depthwise_table::square> squares =
             packing_.spread != 0 ? std::span<const kernels::depthwise_table::square>(width().spread) : width().squares;
         for (const auto& square : squares)
-            if (square.kernel == w.kernel.height && square.stride == w.stride.height)
-                std::copy(std::begin(square.by_kind), std::end(square.by_kind), kernels_);
+            if (square.kernel == w.kernel.height && square.stride == w.stride.height) square_ = square;
     }
-    kernels::depthwise_table::function kernel(kernels::depthwise_kind kind) const {
-        return kernels_[static_cast<std::size_t>(kind)];
+    /// For vectors that lie inside; null where there is none.
+    kernels::depthwise_table::function square(kernels::epilogue kind) const {
+        switch (kind) {
+        case kernels::epilogue::shift_words: return square_.words;
+        case kernels::epilogue::shift:
+        case kernels::epilogue::floats: return square_.other;
+        default: return nullptr;
+        }
     }
 
     /// Where the bias of each output row begins.
@@ -191,8 +195,8 @@ private:
     /// Columns [first, end) of `rows` output rows from y on, in the image as it is walked; `output` is element `origin`
     /// of the image as it is, whose rows are output_row elements apart.
     template <class Output>
-    void run_strip(const depthwise_operation& operation, const std::int8_t* input, Output* output,
-                   std::int64_t origin, std::int64_t output_row, std::int64_t y, std::int64_t rows, std::int64_t first,
+    void run_strip(const depthwise_operation& operation, const std::int8_t* input, Output* output, std::int64_t origin,
+                   std::int64_t output_row, std::int64_t y, std::int64_t rows, std::int64_t first,
                    std::int64_t end) const {
         const window2d& w = seen_.window;
         const std::int64_t channels = shape_.input.channels;
@@ -247,34 +251,23 @@ private:
         }
     }
 
-    /// Of vectors whose lanes all exist.
-    static kernels::depthwise_kind kind_of(kernels::epilogue epilogue) {
-        switch (epilogue) {
-        case kernels::epilogue::shift: return kernels::depthwise_kind::shift;
-        case kernels::epilogue::shift_words: return kernels::depthwise_kind::shift_words;
-        case kernels::epilogue::floats: return kernels::depthwise_kind::floats;
-        default: return kernels::depthwise_kind::edge;
-        }
-    }
-
     /// Columns [begin, end) of a line; the first and last of it may lie partly in the padding.
     template <class Output>
     void run_line(kernels::depthwise_strip& s, Output* output, std::int64_t first_output, std::int64_t first_channel,
                   std::int64_t begin, std::int64_t end) const {
         const std::int64_t origin = first_channel - seen_.window.padding.left * s.tap / seen_.window.dilation.width;
-        const std::int64_t reach =
-            (seen_.window.kernel.width - 1) * s.tap + seen_.window.stride.width * width().lanes;
-        const kernels::depthwise_table::function edge = kernel(kernels::depthwise_kind::edge);
-        const kernels::depthwise_table::function whole = s.output_lane == 1 ? kernel(kind_of(s.requantize.kind)) : edge;
-        const auto run = [&](std::int64_t from, std::int64_t to, int lanes, kernels::depthwise_table::function kernel,
-                             std::int64_t shift = 0) {
+        const std::int64_t reach = (seen_.window.kernel.width - 1) * s.tap + seen_.window.stride.width * width().lanes;
+        const kernels::depthwise_table::function square = this->square(s.requantize.kind);
+        const auto run = [&](std::int64_t from, std::int64_t to, int lanes, bool inside, std::int64_t shift = 0) {
             if (from >= to) return;
             s.first_element = origin + from * s.input_step + shift;
             s.output = output + (first_output + from * s.output_step);
             s.columns = to - from;
             s.lanes = lanes;
             s.block = packing_.flat ? from % s.blocks : 0;
-            kernel(s);
+            if (square == nullptr) width().any(s);
+            else if (inside) square(s);
+            else width().edge[packing_.spread != 0 ? 1 : 0](s, square);
         };
         if (!packing_.flat) {
             // Columns that see the same taps, by the view of the kernel that lies inside the image.
@@ -284,14 +277,14 @@ private:
                 const auto [from, to] = intersect(column.begin, column.end, begin, end);
                 std::size_t view = 0;
                 while (view < packing_.views.size() && packing_.views[view].taps != column.taps) ++view;
-                if (whole == edge || packing_.lanes != width().lanes || view == packing_.views.size()) {
-                    run(from, to, packing_.lanes, edge);
+                if (square == nullptr || packing_.lanes != width().lanes || view == packing_.views.size()) {
+                    run(from, to, packing_.lanes, false);
                     continue;
                 }
                 const auto index = static_cast<std::int64_t>(view);
                 s.weights = weights + index * static_cast<std::int64_t>(packing_.blocks.size()) * s.block_weights;
                 if (width().input_offset != 0) s.bias = bias + index * packing_.lane_count;
-                run(from, to, packing_.lanes, whole, packing_.views[view].shift * s.tap);
+                run(from, to, packing_.lanes, true, packing_.views[view].shift * s.tap);
                 s.weights = weights;
                 s.bias = bias;
             }
@@ -305,11 +298,11 @@ private:
         const std::int64_t a = std::clamp(std::min(left, full), begin, end);
         const std::int64_t b = std::clamp(std::min(right, full), a, end);
         const std::int64_t c = std::clamp(full, b, end);
-        run(begin, a, packing_.lanes, edge);
-        run(a, b, packing_.lanes, whole);
-        run(b, c, packing_.lanes, edge);
+        run(begin, a, packing_.lanes, false);
+        run(a, b, packing_.lanes, true);
+        run(b, c, packing_.lanes, false);
         // What is left of the row.
-        run(c, end, static_cast<int>(output_.width * shape_.input.channels - c * width().lanes), edge);
+        run(c, end, static_cast<int>(output_.width * shape_.input.channels - c * width().lanes), false);
     }
 
     depthwise_conv2d_shape shape_;
@@ -318,7 +311,7 @@ private:
     depthwise_packing packing_;
     depthwise_conv2d_shape seen_;  ///< as kernels walk it
     const kernels::depthwise_table::width_entry* width_;
-    kernels::depthwise_table::function kernels_[4] = {};  ///< by depthwise_kind
+    kernels::depthwise_table::square square_{};
     std::int64_t blocks_ = 0;  ///< of one of the multiplier's outputs
     std::int64_t part_ = 0;    ///< blocks whose vectors are computed together, pixel by pixel
     std::int64_t parts_ = 0;   ///< of blocks_

@@ -9,9 +9,9 @@
 /// Where it moves by two pixels, of few channels, a vector is several pixels too, and its lanes are every other block
 /// of `channels` elements of an input row.
 ///
-/// Each vector walks down a strip of rows; rows and columns may be those of the image exchanged. An input row is loaded once per column tap, its taps interleaved into lanes
-/// (simd/depthwise_steps.hpp), and added to every output row that sees it: with a 3×3 kernel to three, kept in
-/// registers.
+/// Each vector walks down a strip of rows; rows and columns may be those of the image exchanged. An input row is loaded
+/// once per column tap, its taps interleaved into lanes (simd/depthwise_steps.hpp), and added to every output row that
+/// sees it: with a 3×3 kernel to three, kept in registers.
 ///
 ///   input row r   →   output row r − 2 (ky = 2), done: shift, pack, store
 ///                     output row r − 1 (ky = 1)
@@ -38,7 +38,7 @@ inline constexpr std::int64_t depthwise_rows_behind = 2 * (5 - 1);
 
 /// Columns of vectors side by side, and the strip of rows they walk down. Distances are in elements.
 struct depthwise_strip {
-    const std::int8_t* input;  ///< the image's first element
+    const std::int8_t* input;   ///< the image's first element
     std::int64_t input_row;     ///< from one input row to the next
     std::int64_t row_elements;  ///< that taps of a row count in: those beyond are padding
     std::int64_t input_height;
@@ -91,7 +91,7 @@ struct depthwise_vector {
     std::int64_t output_lane;
     const std::int32_t* weights;
     const std::int32_t* bias;
-    requantize_block requantize;
+    std::int64_t block_lane;  ///< of depthwise_strip::requantize
 
     PO2Q_INLINE depthwise_vector(const depthwise_strip& s, std::int64_t column, std::int64_t i, std::int64_t block,
                                  epilogue kind)
@@ -101,12 +101,13 @@ struct depthwise_vector {
           tap(s.tap),
           spread(s.spread),
           lanes(s.lanes),
-          output(static_cast<char*>(s.output) + (column * s.output_step + lane(s, i) * s.output_lane) * output_bytes(kind)),
+          output(static_cast<char*>(s.output) +
+                 (column * s.output_step + lane(s, i) * s.output_lane) * output_bytes(kind)),
           output_row(s.output_row * output_bytes(kind)),
           output_lane(s.output_lane),
           weights(s.weights + block * s.block_weights),
           bias(s.bias + block * Steps::lanes),
-          requantize(s.requantize.from_lane(block * Steps::lanes, kind)) {
+          block_lane(block * Steps::lanes) {
         input = reinterpret_cast<std::uintptr_t>(s.input) + static_cast<std::uintptr_t>(element);
     }
     static PO2Q_INLINE std::int64_t lane(const depthwise_strip& s, std::int64_t i) {
@@ -128,17 +129,8 @@ struct depthwise_vector {
         return first <= -Steps::lanes || first >= row_elements ? -element : kx * tap;
     }
     /// The lanes that lie inside the row at column tap kx.
-    template <bool Spread = false>
     PO2Q_INLINE typename Steps::part inside(std::int64_t kx) const {
         const std::int64_t first = element + kx * tap;
-        if constexpr (Spread) {
-            // Whole blocks: `first` is a multiple of them.
-            const auto blocks_before = [&](std::int64_t x) PO2Q_INLINE_LAMBDA {
-                const std::int64_t lane = x <= 0 ? 0 : (x + 2 * spread - 1) / (2 * spread) * spread;
-                return lane < lanes ? lane : lanes;
-            };
-            return Steps::part_of(blocks_before(-first), blocks_before(row_elements - first));
-        }
         const std::int64_t end = row_elements - first;
         return Steps::part_of(first < 0 ? (-first < lanes ? -first : lanes) : 0,
                               end < lanes ? (end > 0 ? end : 0) : lanes);
@@ -176,70 +168,49 @@ inline constexpr int depthwise_slots = (Kernel + Stride - 1) / Stride;
 template <class Steps, int Kernel, int Stride>
 inline constexpr int depthwise_part = Steps::vectors == 4 && depthwise_slots<Kernel, Stride> > 3 ? 2 : Steps::vectors;
 
-/// What a kernel's vectors have in common. All but `edge`: all lanes of all taps lie inside their row, and all leave
-/// side by side; as codes by epilogue::shift or shift_words, or as floats.
-enum class depthwise_kind : std::uint8_t { shift, shift_words, floats, edge };
+/// What makes codes of sums, by epilogue::shift_words or as the block says.
+template <class Steps, bool Words>
+using depthwise_codes =
+    code_store<typename Steps::isa, Steps::vectors, Words ? code_path::shift_words : code_path::of_block>;
 
-/// What makes codes of a kind's sums.
-template <class Steps, depthwise_kind Kind>
-using depthwise_codes = code_store<typename Steps::isa, Steps::vectors,
-                                   Kind == depthwise_kind::shift         ? code_path::shift
-                                   : Kind == depthwise_kind::shift_words ? code_path::shift_words
-                                                                         : code_path::of_block>;
-
-/// Stores a vector's sums from registers First … First + Count − 1.
-template <class Steps, depthwise_kind Kind, int First, int Count>
-PO2Q_INLINE void depthwise_store(char* out, const depthwise_vector<Steps>& vector,
-                                 const depthwise_codes<Steps, Kind>& codes, const typename Steps::reg (&sums)[Count]) {
+/// Stores the sums of registers First … First + Count − 1 of a vector, as codes or by epilogue::floats.
+template <class Steps, bool Words, int First, int Count>
+PO2Q_INLINE void depthwise_store(char* out, const depthwise_vector<Steps>& vector, const requantize_block& block,
+                                 const depthwise_codes<Steps, Words>& codes, const typename Steps::reg (&sums)[Count]) {
     using isa = typename Steps::isa;
-    using ops = typename Steps::ops;
-    const requantize_block& q = vector.requantize;
-    if constexpr (Kind == depthwise_kind::edge) {
-        static_assert(Count == Steps::vectors);
-        if (q.kind <= epilogue::shift && vector.output_lane == 1)
-            return codes.store(out, sums, vector.lanes);
-        alignas(64) std::int32_t memory[Steps::lanes];
-        store_registers<isa, Count>(memory, sums);
-        store_sums_apart<isa, Count>(out, vector.output_lane, memory, q, vector.lanes);
-    } else if constexpr (Kind != depthwise_kind::floats) {
-        if constexpr (Count == Steps::vectors) codes.store(out, sums, Steps::lanes);
-        else codes.template store_half<First / 2>(out, sums);
+    if (!Words && block.kind == epilogue::floats) {
+        const requantize_block q = block.from_lane(vector.block_lane);
+        if constexpr (Count == Steps::vectors) {
+            store_floats<isa, Count>(out, sums, q, Steps::lanes);
+        } else {
+            simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
+                Steps::ops::store_quarters(reinterpret_cast<float*>(out) + 4 * (First + v), 4 * Steps::vectors,
+                                           scaled<isa>(sums[v], q, First + v), q.stream);
+            });
+        }
     } else if constexpr (Count == Steps::vectors) {
-        store_floats<isa, Count>(out, sums, q, Steps::lanes);
+        codes.store(out, sums, Steps::lanes);
     } else {
-        simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
-            ops::store_quarters(reinterpret_cast<float*>(out) + 4 * (First + v), 4 * Steps::vectors,
-                                scaled<isa>(sums[v], q, First + v), q.stream);
-        });
+        codes.template store_half<First / 2>(out, sums);
     }
 }
 
-/// Square kernels of Kernel taps, rows moving by Stride. Spread: lanes are every other block. Computes registers
-/// First … First + Count − 1.
-template <class Steps, int Kernel, int Stride, depthwise_kind Kind, bool Spread, int First, int Count>
+/// Square kernels of Kernel taps, rows moving by Stride, for registers First … First + Count − 1 of a vector. All lanes
+/// of all taps lie inside their row, and all leave side by side: by epilogue::shift_words (Words), or by shift or
+/// floats. Spread: lanes are every other block.
+template <class Steps, int Kernel, int Stride, bool Words, bool Spread, int First, int Count>
 PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const depthwise_strip& s,
                                 const depthwise_weights<Steps, Kernel, First, Count>& weights,
-                                const depthwise_codes<Steps, Kind>& codes) {
+                                const depthwise_codes<Steps, Words>& codes) {
     constexpr int groups = depthwise_weights<Steps, Kernel, First, Count>::groups;
     constexpr int slots = depthwise_slots<Kernel, Stride>;
-    constexpr bool edge = Kind == depthwise_kind::edge;
 
-    typename Steps::part inside[edge ? Kernel : 1];
-    std::int64_t distance[edge ? Kernel : 1];
-    if constexpr (edge)
-        simd::unroll<Kernel>([&](auto kx) PO2Q_INLINE_LAMBDA {
-            inside[kx] = vector.template inside<Spread>(kx);
-            distance[kx] = Spread ? kx * vector.tap : vector.distance(kx);
-        });
     const auto blocks = [&] {
         if constexpr (Spread) return typename Steps::spread(vector.spread);
         else return 0;
     }();
-    const auto load = [&](std::uintptr_t x, auto kx) PO2Q_INLINE_LAMBDA {
-        const std::int8_t* p = vector.address(x, edge ? distance[kx] : kx * vector.tap);
-        if constexpr (Spread && edge) return Steps::load(p, inside[kx], blocks);
-        else if constexpr (Spread) return Steps::load(p, blocks);
-        else if constexpr (edge) return Steps::load(p, inside[kx]);
+    const auto load = [&](const std::int8_t* p) PO2Q_INLINE_LAMBDA {
+        if constexpr (Spread) return Steps::load(p, blocks);
         else return Steps::load(p);
     };
 
@@ -269,7 +240,7 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
                     simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
                         constexpr int kx = g * Steps::taps + k;
                         if constexpr (kx >= Kernel) tap[k] = tap[0];  // at weight 0
-                        else tap[k] = load(x, std::integral_constant<int, kx>{});
+                        else tap[k] = load(vector.address(x, kx * vector.tap));
                     });
                     typename Steps::lane_taps d[Steps::vectors];
                     Steps::interleave(tap, d);
@@ -291,7 +262,7 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
             asm("" : "+r"(x));
         });
         if (static_cast<std::uint64_t>(done) < static_cast<std::uint64_t>(s.rows)) {
-            depthwise_store<Steps, Kind, First>(out, vector, codes, acc[(phase + 1) % slots]);
+            depthwise_store<Steps, Words, First>(out, vector, s.requantize, codes, acc[(phase + 1) % slots]);
             out += vector.output_row;
         }
         ++done;
@@ -299,90 +270,158 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
     while (done < s.rows) simd::unroll<slots>(step);
 }
 
-/// Any kernel, stride and dilation: one output row after the other.
-template <class Steps>
-PO2Q_INLINE void depthwise_row(const depthwise_vector<Steps>& vector, const depthwise_strip& s,
-                               const depthwise_codes<Steps, depthwise_kind::edge>& codes, std::int64_t y) {
-    const std::int64_t groups = (s.kernel.width + Steps::taps - 1) / Steps::taps;
-    typename Steps::reg acc[Steps::vectors];
-    vector.template begin<0>(s.row_bias[y], acc);
-    for (std::int64_t ky = 0; ky < s.kernel.height; ++ky) {
-        const std::int64_t row = s.first_row + y * s.stride + ky * s.dilation;
-        if (row < 0 || row >= s.input_height) continue;
-        const std::uintptr_t x = vector.input + static_cast<std::uintptr_t>(row * vector.input_row);
-        for (std::int64_t g = 0; g < groups; ++g) {
-            typename Steps::channels tap[Steps::taps];
-            simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
-                const std::int64_t kx = g * Steps::taps + k;
-                // Behind the last tap: the last one again, at weight 0.
-                const std::int64_t at = kx < s.kernel.width ? kx : s.kernel.width - 1;
-                tap[k] = Steps::load(vector.address(x, vector.distance(at)), vector.inside(at));
-            });
-            typename Steps::lane_taps d[Steps::vectors];
-            Steps::interleave(tap, d);
-            const std::int32_t* w = vector.weights + (ky * groups + g) * Steps::lanes;
-            simd::unroll<Steps::vectors>(
-                [&](auto v) PO2Q_INLINE_LAMBDA { acc[v] = Steps::dot(acc[v], d[v], w + v * Steps::ops::lanes); });
+/// Calls f(column, vector of the column, block) for all vectors of a strip.
+template <class F>
+PO2Q_INLINE void for_each_vector(const depthwise_strip& s, F&& f) {
+    std::int64_t block = s.block;
+    for (std::int64_t column = 0; column < s.columns; ++column)
+        for (std::int64_t i = 0; i < s.group; ++i) {
+            f(column, i, block);
+            block = block + 1 == s.blocks ? 0 : block + 1;
         }
-    }
-    depthwise_store<Steps, depthwise_kind::edge, 0>(vector.output + y * vector.output_row, vector, codes, acc);
 }
 
-/// All vectors of a strip; Kernel 0 is any.
-template <class Steps, int Kernel, int Stride, depthwise_kind Kind, bool Spread = false>
-void depthwise_conv2d(const depthwise_strip& strip) {
+/// All vectors of a strip, as depthwise_walk has them.
+template <class Steps, int Kernel, int Stride, bool Words, bool Spread = false>
+void depthwise_square(const depthwise_strip& strip) {
     // A copy is out of reach of the bytes that are written, and need not be read again after each store.
     const depthwise_strip s = strip;
-    using codes_type = depthwise_codes<Steps, Kind>;
-    const epilogue kind = Kind == depthwise_kind::shift         ? epilogue::shift
-                          : Kind == depthwise_kind::shift_words ? epilogue::shift_words
-                          : Kind == depthwise_kind::floats      ? epilogue::floats
-                                                                : s.requantize.kind;
-    std::int64_t block = s.block;
-    const auto each = [&](auto f) PO2Q_INLINE_LAMBDA {
-        for (std::int64_t column = 0; column < s.columns; ++column)
-            for (std::int64_t i = 0; i < s.group; ++i) {
-                f(depthwise_vector<Steps>(s, column, i, block, kind));
-                block = block + 1 == s.blocks ? 0 : block + 1;
-            }
-    };
-    if constexpr (Kernel == 0) {
-        each([&](const depthwise_vector<Steps>& vector) PO2Q_INLINE_LAMBDA {
-            const codes_type codes(vector.requantize);
-            for (std::int64_t y = 0; y < s.rows; ++y) depthwise_row<Steps>(vector, s, codes, y);
-        });
-    } else if constexpr (Kind != depthwise_kind::edge && depthwise_part<Steps, Kernel, Stride> < Steps::vectors) {
-        each([&](const depthwise_vector<Steps>& vector) PO2Q_INLINE_LAMBDA {
-            const codes_type codes(vector.requantize);
+    using codes_type = depthwise_codes<Steps, Words>;
+    const epilogue kind = Words ? epilogue::shift_words : s.requantize.kind;
+    if constexpr (depthwise_part<Steps, Kernel, Stride> < Steps::vectors) {
+        for_each_vector(s, [&](std::int64_t column, std::int64_t i, std::int64_t block) PO2Q_INLINE_LAMBDA {
+            const depthwise_vector<Steps> vector(s, column, i, block, kind);
+            const codes_type codes(s.requantize, vector.block_lane);
             depthwise_weights<Steps, Kernel, 0, 2> low;
             low.load(vector.weights);
-            depthwise_walk<Steps, Kernel, Stride, Kind, Spread>(vector, s, low, codes);
+            depthwise_walk<Steps, Kernel, Stride, Words, Spread>(vector, s, low, codes);
             depthwise_weights<Steps, Kernel, 2, 2> high;
             high.load(vector.weights);
-            depthwise_walk<Steps, Kernel, Stride, Kind, Spread>(vector, s, high, codes);
+            depthwise_walk<Steps, Kernel, Stride, Words, Spread>(vector, s, high, codes);
         });
     } else {
         // What belongs to a block stays where it is while columns of the same block follow each other.
         depthwise_weights<Steps, Kernel, 0, Steps::vectors> weights;
         codes_type codes(s.requantize);
-        each([&](const depthwise_vector<Steps>& vector) PO2Q_INLINE_LAMBDA {
+        for_each_vector(s, [&](std::int64_t column, std::int64_t i, std::int64_t block) PO2Q_INLINE_LAMBDA {
+            const depthwise_vector<Steps> vector(s, column, i, block, kind);
             if (weights.memory != vector.weights) {
                 weights.load(vector.weights);
-                codes = codes_type(vector.requantize);
+                codes = codes_type(s.requantize, vector.block_lane);
             }
-            depthwise_walk<Steps, Kernel, Stride, Kind, Spread>(vector, s, weights, codes);
+            depthwise_walk<Steps, Kernel, Stride, Words, Spread>(vector, s, weights, codes);
         });
     }
     if (s.requantize.stream) simd::stream_fence<typename Steps::isa>();
 }
 
+/// Vectors of which some taps lie in the padding, or some lanes do not exist, by a depthwise_square: taps are copied
+/// with the zeros of the padding, and where lanes are missing, outputs are copied as well.
+template <class Steps, bool Spread>
+void depthwise_edge(const depthwise_strip& s, void (*square)(const depthwise_strip&)) {
+    constexpr std::int64_t tap = (Spread ? 2 : 1) * Steps::lanes;
+    constexpr std::int64_t most_rows = depthwise_rows;
+    alignas(64) std::int8_t input[((most_rows - 1) * 2 + 5) * 5 * tap];
+    alignas(64) char output[most_rows * Steps::lanes * static_cast<std::int64_t>(sizeof(float))];
+    const bool copied = s.lanes < Steps::lanes;
+    const std::int64_t bytes = output_bytes(s.requantize.kind);
+    depthwise_strip one = s;
+    one.columns = one.group = 1;
+    one.last = 0;
+    one.first_element = 0;
+    one.tap = tap;
+    one.input_row = s.kernel.width * tap;
+    one.lanes = Steps::lanes;
+    if (copied) {
+        one.output = output;
+        one.output_row = Steps::lanes;
+        one.requantize.stream = false;
+    }
+    for_each_vector(s, [&](std::int64_t column, std::int64_t i, std::int64_t block) PO2Q_INLINE_LAMBDA {
+        const std::int64_t lane = depthwise_vector<Steps>::lane(s, i);
+        const std::int64_t element = s.first_element + column * s.input_step + lane;
+        char* out = static_cast<char*>(s.output) + (column * s.output_step + lane) * bytes;
+        one.block = block;
+        for (std::int64_t y = 0; y < s.rows; y += most_rows) {
+            one.rows = std::min(most_rows, s.rows - y);
+            one.first_row = s.first_row + y * s.stride;
+            one.row_bias = s.row_bias + y;
+            const std::int64_t first = std::max<std::int64_t>(0, one.first_row);
+            const std::int64_t end =
+                std::min(s.input_height, one.first_row + (one.rows - 1) * s.stride + s.kernel.height);
+            for (std::int64_t row = first; row < end; ++row)
+                for (std::int64_t kx = 0; kx < s.kernel.width; ++kx)
+                    simd::copy_inside<typename Steps::isa, tap>(input + (row - first) * one.input_row + kx * tap,
+                                                                s.input + row * s.input_row, element + kx * s.tap,
+                                                                s.row_elements);
+            // Rows keep their numbers.
+            one.input = reinterpret_cast<const std::int8_t*>(reinterpret_cast<std::uintptr_t>(input) -
+                                                             static_cast<std::uintptr_t>(first * one.input_row));
+            if (!copied) one.output = out;
+            square(one);
+            for (std::int64_t r = 0; copied && r < one.rows; ++r)
+                std::memcpy(out + r * s.output_row * bytes, output + r * Steps::lanes * bytes,
+                            static_cast<std::size_t>(s.lanes * bytes));
+            out += one.rows * s.output_row * bytes;
+        }
+    });
+}
+
+/// Any kernel, stride, dilation, multiplier and epilogue: one output row after the other, lanes in the padding as 0.
+template <class Steps>
+void depthwise_any(const depthwise_strip& strip) {
+    const depthwise_strip s = strip;
+    using isa = typename Steps::isa;
+    const std::int64_t groups = (s.kernel.width + Steps::taps - 1) / Steps::taps;
+    for_each_vector(s, [&](std::int64_t column, std::int64_t i, std::int64_t block) PO2Q_INLINE_LAMBDA {
+        const depthwise_vector<Steps> vector(s, column, i, block, s.requantize.kind);
+        const requantize_block block_of = s.requantize.from_lane(vector.block_lane);
+        const depthwise_codes<Steps, false> codes(block_of);
+        char* out = vector.output;
+        for (std::int64_t y = 0; y < s.rows; ++y, out += vector.output_row) {
+            typename Steps::reg acc[Steps::vectors];
+            vector.template begin<0>(s.row_bias[y], acc);
+            for (std::int64_t ky = 0; ky < s.kernel.height; ++ky) {
+                const std::int64_t row = s.first_row + y * s.stride + ky * s.dilation;
+                if (row < 0 || row >= s.input_height) continue;
+                const std::uintptr_t x = vector.input + static_cast<std::uintptr_t>(row * vector.input_row);
+                for (std::int64_t g = 0; g < groups; ++g) {
+                    typename Steps::channels tap[Steps::taps];
+                    simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
+                        // Behind the last tap: the last one again, at weight 0.
+                        const std::int64_t kx = std::min(g * Steps::taps + k, s.kernel.width - 1);
+                        tap[k] = Steps::load(vector.address(x, vector.distance(kx)), vector.inside(kx));
+                    });
+                    typename Steps::lane_taps d[Steps::vectors];
+                    Steps::interleave(tap, d);
+                    const std::int32_t* w = vector.weights + (ky * groups + g) * Steps::lanes;
+                    simd::unroll<Steps::vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+                        acc[v] = Steps::dot(acc[v], d[v], w + v * Steps::ops::lanes);
+                    });
+                }
+            }
+            if (s.requantize.kind <= epilogue::shift && vector.output_lane == 1) {
+                codes.store(out, acc, vector.lanes);
+                continue;
+            }
+            alignas(64) std::int32_t sums[Steps::lanes];
+            store_registers<isa, Steps::vectors>(sums, acc);
+            store_sums_apart<isa, Steps::vectors>(out, vector.output_lane, sums, block_of, vector.lanes);
+        }
+    });
+    if (s.requantize.stream) simd::stream_fence<isa>();
+}
+
 /// What the layers above need of an architecture, without being compiled for it.
 struct depthwise_table {
     using function = void (*)(const depthwise_strip&);
+    using edge_function = void (*)(const depthwise_strip&, function square);
+    /// depthwise_square of a kernel and stride.
     struct square {
         int kernel;
         int stride;
-        function by_kind[4];  ///< of depthwise_kind
+        function words;  ///< by epilogue::shift_words
+        function other;  ///< by shift or floats
     };
     /// Kernels of one width of registers.
     struct width_entry {
@@ -393,8 +432,9 @@ struct depthwise_table {
         bool halves_apart;
         int (*channel_of)(int vectors, int vector, int lane);
         function any;
-        square squares[4];  ///< faster ones, for some kernels; kernel 0 ends them
-        square spread[2];   ///< the same for lanes that are every other block
+        edge_function edge[2];  ///< [1] for lanes that are every other block
+        square squares[4];      ///< kernel 0 ends them
+        square spread[2];       ///< for lanes that are every other block
     };
     const char* arch;
     int widths;
@@ -409,13 +449,9 @@ struct depthwise_table {
 };
 
 template <class Steps, int Kernel, int Stride, bool Spread = false>
-constexpr depthwise_table::square depthwise_square() {
-    return {Kernel,
-            Stride,
-            {&depthwise_conv2d<Steps, Kernel, Stride, depthwise_kind::shift, Spread>,
-             &depthwise_conv2d<Steps, Kernel, Stride, depthwise_kind::shift_words, Spread>,
-             &depthwise_conv2d<Steps, Kernel, Stride, depthwise_kind::floats, Spread>,
-             &depthwise_conv2d<Steps, Kernel, Stride, depthwise_kind::edge, Spread>}};
+constexpr depthwise_table::square depthwise_squares() {
+    return {Kernel, Stride, &depthwise_square<Steps, Kernel, Stride, true, Spread>,
+            &depthwise_square<Steps, Kernel, Stride, false, Spread>};
 }
 
 /// Narrow registers are for few channels: those of layers that move by one pixel fill wide ones with several pixels,
@@ -428,19 +464,21 @@ constexpr depthwise_table::width_entry depthwise_narrow_entry() {
             Steps::input_offset,
             simd::halves_apart<Steps>,
             &channel_of_lane<typename Steps::isa>,
-            &depthwise_conv2d<Steps, 0, 0, depthwise_kind::edge>,
-            {depthwise_square<Steps, 3, 2>(), depthwise_square<Steps, 5, 2>()},
+            &depthwise_any<Steps>,
+            {&depthwise_edge<Steps, false>},
+            {depthwise_squares<Steps, 3, 2>(), depthwise_squares<Steps, 5, 2>()},
             {}};
 }
 
 template <class Steps>
 constexpr depthwise_table::width_entry depthwise_entry() {
     depthwise_table::width_entry entry = depthwise_narrow_entry<Steps>();
-    entry.squares[2] = depthwise_square<Steps, 3, 1>();
-    entry.squares[3] = depthwise_square<Steps, 5, 1>();
+    entry.squares[2] = depthwise_squares<Steps, 3, 1>();
+    entry.squares[3] = depthwise_squares<Steps, 5, 1>();
     if constexpr (simd::spreading<Steps>) {
-        entry.spread[0] = depthwise_square<Steps, 3, 2, true>();
-        entry.spread[1] = depthwise_square<Steps, 5, 2, true>();
+        entry.edge[1] = &depthwise_edge<Steps, true>;
+        entry.spread[0] = depthwise_squares<Steps, 3, 2, true>();
+        entry.spread[1] = depthwise_squares<Steps, 5, 2, true>();
     }
     return entry;
 }

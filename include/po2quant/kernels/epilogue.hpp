@@ -66,17 +66,15 @@ struct requantize_block {
     bool stream = false;            ///< `floats` of whole blocks, aligned to 64 bytes all of them, go past the caches
 
     /// That of a block whose arrays begin at lane `lane` of these.
-    PO2Q_INLINE requantize_block from_lane(std::int64_t lane) const { return from_lane(lane, kind); }
-    /// The same where `own_kind`, which is kind, is known when a kernel is compiled.
-    PO2Q_INLINE requantize_block from_lane(std::int64_t lane, epilogue own_kind) const {
+    PO2Q_INLINE requantize_block from_lane(std::int64_t lane) const {
         requantize_block block = *this;
         block.shift += lane;
-        if (own_kind == epilogue::floats) block.scale += lane;
-        if (own_kind >= epilogue::floats) {
+        if (kind == epilogue::floats) block.scale += lane;
+        if (kind >= epilogue::floats) {
             block.addend += lane;
             return block;
         }
-        if (own_kind == epilogue::shift_words) block.factor += 2 * lane;
+        if (kind == epilogue::shift_words) block.factor += 2 * lane;
         block.rounding_constant += lane;
         return block;
     }
@@ -174,16 +172,16 @@ public:
     using words = typename ops::words;
     static constexpr int half = (Vectors + 1) / 2;  ///< registers of words
 
-    PO2Q_INLINE explicit code_store(const requantize_block& block)
-        : shift_(block.shift),
-          factor_(block.factor),
-          range_(block.range),
-          by_words_(block.kind == epilogue::shift_words) {}
+    /// For the sums of `block` from lane `lane` on.
+    PO2Q_INLINE explicit code_store(const requantize_block& block, std::int64_t lane = 0)
+        : range_(block.range), by_words_(block.kind == epilogue::shift_words) {
+        if (Path != code_path::shift_words) shift_ = block.shift + lane;
+        if (by_words()) factor_ = block.factor + 2 * lane;
+    }
     /// Shifted sums of registers 2·I and 2·I + 1, narrowed; an odd last register stands for both.
     template <int I>
     PO2Q_INLINE words narrow(reg a, reg b) const {
-        const bool by_words = Path == code_path::of_block ? by_words_ : Path == code_path::shift_words;
-        return by_words ? ops::multiply_high(ops::narrow(a, b), factor<I>()) : shift_and_narrow<I>(a, b);
+        return by_words() ? ops::multiply_high(ops::narrow(a, b), factor<I>()) : shift_and_narrow<I>(a, b);
     }
     template <int I>
     PO2Q_INLINE words shift_and_narrow(reg a, reg b) const {
@@ -208,10 +206,13 @@ public:
 
 private:
     static constexpr int last(int i) { return 2 * i + 1 < Vectors ? 2 * i + 1 : Vectors - 1; }
+    PO2Q_INLINE bool by_words() const {
+        return Path == code_path::of_block ? by_words_ : Path == code_path::shift_words;
+    }
     PO2Q_INLINE reg shift(int v) const { return ops::load(shift_ + v * ops::lanes); }
 
-    const std::int32_t* shift_;
-    const std::int16_t* factor_;
+    const std::int32_t* shift_ = nullptr;
+    const std::int16_t* factor_ = nullptr;
     code_range range_;
     bool by_words_;
 };

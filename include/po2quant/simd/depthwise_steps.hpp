@@ -14,6 +14,31 @@
 
 namespace po2quant::simd {
 
+/// Count codes of a row of `elements` codes, from element `first` on, to `to`; 0 where the row has none.
+template <class Arch, std::int64_t Count>
+PO2Q_INLINE void copy_inside(std::int8_t* to, const std::int8_t* row, std::int64_t first, std::int64_t elements) {
+    const std::int64_t begin = std::clamp<std::int64_t>(-first, 0, Count);
+    const std::int64_t end = std::clamp<std::int64_t>(elements - first, begin, Count);
+    if (begin == 0 && end == Count) {
+        std::memcpy(to, row + first, Count);
+        return;
+    }
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    if constexpr (Count % 64 == 0) {
+        for (std::int64_t i = 0; i < Count; i += 64) {
+            const std::int64_t from = std::max(begin - i, std::int64_t{0});
+            const std::int64_t bits = std::min(end - i, std::int64_t{64}) - from;
+            const __mmask64 inside = bits <= 0 ? 0 : ~std::uint64_t{0} >> (64 - bits) << from;
+            const std::int8_t* const p = inside == 0 ? to : row + (first + i);
+            _mm512_storeu_si512(to + i, _mm512_maskz_loadu_epi8(inside, p));
+        }
+        return;
+    }
+#endif
+    std::memset(to, 0, Count);
+    if (begin < end) std::memcpy(to + begin, row + (first + begin), static_cast<std::size_t>(end - begin));
+}
+
 /// By pairs of taps, widened to int16: one product fits int16 (2^14), two need not (2^15), their sum is int32.
 ///
 ///   channels   `vectors`·lanes codes of one tap, widened
@@ -80,27 +105,6 @@ struct depthwise_steps {
             return _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(low, high));
         }
     }
-    /// Parts are whole blocks, and what lies between two of them is inside the row as well.
-    static PO2Q_INLINE channels load(const std::int8_t* p, part k, [[maybe_unused]] const spread& s) requires spreads {
-#if defined(__AVX512VL__)
-        if constexpr (lanes == 32) {
-            if (k.begin >= k.end) return ops::zero_words();
-            const std::uint64_t inside =
-                ~std::uint64_t{0} << 2 * k.begin & ~std::uint64_t{0} >> (64 - 2 * k.end + s.block);
-            const __m256i low = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(inside), p);
-            const __m256i high = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(inside >> 32), p + 32);
-            return _mm512_cvtepi8_epi16(_mm256_permutex2var_epi64(low, s.index, high));
-        } else
-#endif
-        {
-            const auto block = [&](int first) PO2Q_INLINE_LAMBDA {
-                return k.begin <= first && first < k.end
-                           ? _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 2 * first))
-                           : _mm_setzero_si128();
-            };
-            return _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(block(0), block(8)));
-        }
-    }
 #endif
     static PO2Q_INLINE void interleave(const channels (&x)[taps], lane_taps (&out)[vectors]) {
         out[0] = ops::interleave_low(x[0], x[1]);
@@ -159,22 +163,9 @@ struct depthwise_steps<Arch> {
         PO2Q_INLINE __m512i codes(const std::int8_t* p) const {
             return _mm512_permutex2var_epi64(_mm512_loadu_si512(p), index, _mm512_loadu_si512(p + 64));
         }
-        /// Blocks between those of the part are inside the row as well.
-        PO2Q_INLINE __m512i codes(const std::int8_t* p, part k) const {
-            if (k == 0) return _mm512_setzero_si512();
-            const int begin = 2 * __builtin_ctzll(k);
-            const int end = 2 * (64 - __builtin_clzll(k)) - static_cast<int>(block);
-            const auto mask = [&](int first) PO2Q_INLINE_LAMBDA {
-                return part_of(begin < first ? 0 : (begin - first < 64 ? begin - first : 64),
-                               end < first ? 0 : (end - first < 64 ? end - first : 64));
-            };
-            return _mm512_permutex2var_epi64(_mm512_maskz_loadu_epi8(mask(0), p), index,
-                                             _mm512_maskz_loadu_epi8(mask(64), p + 64));
-        }
     };
     static constexpr bool spreads = true;
     static PO2Q_INLINE channels load(const std::int8_t* p, const spread& s) { return offset(s.codes(p)); }
-    static PO2Q_INLINE channels load(const std::int8_t* p, part k, const spread& s) { return offset(s.codes(p, k)); }
     static PO2Q_INLINE void interleave(const channels (&x)[taps], lane_taps (&out)[vectors]) {
         const __m512i low = _mm512_unpacklo_epi8(x[0], x[1]);
         const __m512i low_rest = _mm512_unpacklo_epi8(x[2], x[3]);
@@ -214,7 +205,6 @@ struct depthwise_unsigned_avx512_vnni : depthwise_steps<Arch> {
     }
     static PO2Q_INLINE channels load(const std::int8_t* p, part k) { return _mm512_maskz_loadu_epi8(k, p); }
     static PO2Q_INLINE channels load(const std::int8_t* p, const spread& s) { return s.codes(p); }
-    static PO2Q_INLINE channels load(const std::int8_t* p, part k, const spread& s) { return s.codes(p, k); }
 };
 template <class Arch>
 requires is_at_least<arch::avx512_vnni, Arch>
@@ -262,11 +252,6 @@ struct depthwise_steps<Arch> {
     static constexpr bool spreads = true;
     static PO2Q_INLINE channels load(const std::int8_t* p, const spread&) {
         return vcombine_s8(vld1_s8(p), vld1_s8(p + 16));
-    }
-    static PO2Q_INLINE channels load(const std::int8_t* p, part k, const spread&) {
-        std::int8_t codes[lanes] = {};
-        for (int i = k.begin; i < k.end; ++i) codes[i] = p[i / 8 * 16 + i % 8];
-        return vld1q_s8(codes);
     }
     static PO2Q_INLINE void interleave(const channels (&x)[taps], lane_taps (&out)[vectors]) {
         const int16x8_t low = vreinterpretq_s16_s8(vzip1q_s8(x[0], x[1]));
