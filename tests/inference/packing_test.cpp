@@ -147,23 +147,32 @@ TEST_CASE("depthwise weights are packed as documented") {
         const auto layout = static_cast<weight_layout>(random.integer(0, 2));
         kernels::depthwise_table table{};
         table.pack = kernels::pack_functions_of<default_arch>;
-        table.widths = static_cast<int>(random.integer(1, 3));
-        for (int w = 0; w < table.widths; ++w) {
-            auto& entry = table.entry[w];
-            entry.taps = random.integer(0, 1) ? 2 : 4;
-            entry.halves_apart = entry.taps == 2 && random.integer(0, 1);
-            entry.vectors = random.integer(0, 1) ? 2 : 4;
-            entry.lanes = entry.vectors * (16 >> w);
-            entry.channel_of = &channel_of;
-        }
+        auto& steps = table.any_codes;
+        steps.taps = random.integer(0, 1) ? 2 : 4;
+        steps.halves_apart = steps.taps == 2 && random.integer(0, 1);
+        steps.vectors = random.integer(0, 1) ? 2 : 4;
+        steps.lanes = steps.vectors * (random.integer(0, 1) ? 16 : 4);
+        steps.channel_of = &channel_of;
         std::vector<std::int8_t> weights(static_cast<std::size_t>(s.weights()));
         fill(weights, random);
         const auto packed =
             pack_depthwise_weights(s, in_layout(layout, s.window.kernel, 1, s.outputs(), weights), layout, table);
-        const auto& entry = table.entry[packed.width];
-        const std::int64_t kernel_height = s.window.kernel.height;
-        const std::int64_t kernel_width = s.window.kernel.width;
-        const std::int64_t groups = (kernel_width + entry.taps - 1) / entry.taps;
+        // As kernels see it: along rows where lanes are channels of one pixel.
+        const bool exchanged = packed.walks_rows();
+        CHECK(exchanged != packed.flat);
+        const std::int64_t width = s.window.kernel.width;
+        depthwise_conv2d_shape seen = s;
+        if (exchanged) {
+            seen.window = transposed(s.window);
+            std::swap(seen.input.height, seen.input.width);
+            CHECK(seen.output() == nhwc{s.output().batch, s.output().width, s.output().height, s.outputs()});
+        }
+        const auto [kernel_height, kernel_width] = seen.window.kernel;
+        const auto weight = [&](std::int64_t ky, std::int64_t kx, std::int64_t o) {
+            const std::int64_t tap = exchanged ? kx * width + ky : ky * width + kx;
+            return weights[static_cast<std::size_t>(tap * s.outputs() + o)];
+        };
+        const std::int64_t groups = (kernel_width + steps.taps - 1) / steps.taps;
         const std::int64_t row = s.output().width * s.input.channels;
         std::vector<int> computed(static_cast<std::size_t>(s.outputs()), 0);
         int wrong = 0;
@@ -171,24 +180,24 @@ TEST_CASE("depthwise weights are packed as documented") {
         const auto weight_at = [&](std::size_t view, std::size_t b, std::int64_t ky, std::int64_t kx, int i) {
             const auto at =
                 ((static_cast<std::int64_t>(view * packed.blocks.size() + b) * kernel_height + ky) * groups +
-                 kx / entry.taps) *
-                    entry.lanes +
+                 kx / steps.taps) *
+                    steps.lanes +
                 i;
-            std::int64_t element = at * entry.taps + kx % entry.taps;
-            if (entry.halves_apart) element = with_halves_apart(element, 4 * entry.taps);
-            const std::int32_t dword = packed.weights[static_cast<std::size_t>(element / entry.taps)];
-            const auto part = element % entry.taps;
-            return entry.taps == 4 ? static_cast<std::int8_t>(dword >> (8 * part))
+            std::int64_t element = at * steps.taps + kx % steps.taps;
+            if (steps.halves_apart) element = with_halves_apart(element, 4 * steps.taps);
+            const std::int32_t dword = packed.weights[static_cast<std::size_t>(element / steps.taps)];
+            const auto part = element % steps.taps;
+            return steps.taps == 4 ? static_cast<std::int8_t>(dword >> (8 * part))
                                    : static_cast<std::int16_t>(dword >> (16 * part));
         };
         for (std::size_t b = 0; b < packed.blocks.size(); ++b) {
             const depthwise_block& block = packed.blocks[b];
             if (packed.flat)
-                wrong += block.first_channel != static_cast<std::int64_t>(b) * entry.lanes % s.input.channels;
+                wrong += block.first_channel != static_cast<std::int64_t>(b) * steps.lanes % s.input.channels;
             else wrong += block.first_channel + packed.lanes > s.input.channels;
-            for (int i = 0; i < entry.lanes; ++i) {
+            for (int i = 0; i < steps.lanes; ++i) {
                 const int lane =
-                    channel_of(entry.vectors, i / (entry.lanes / entry.vectors), i % (entry.lanes / entry.vectors));
+                    channel_of(steps.vectors, i / (steps.lanes / steps.vectors), i % (steps.lanes / steps.vectors));
                 const std::int64_t o = (block.first_channel + lane) % s.input.channels * s.multiplier + block.multiple;
                 const bool exists = lane < packed.lanes;
                 if (exists) ++computed[static_cast<std::size_t>(o)];
@@ -196,39 +205,39 @@ TEST_CASE("depthwise weights are packed as documented") {
                     for (std::int64_t ky = 0; ky < kernel_height; ++ky) {
                         const depthwise_view& view = packed.views[v];
                         std::int32_t sum = 0;
-                        for (std::int64_t kx = 0; kx < groups * entry.taps; ++kx) {
+                        for (std::int64_t kx = 0; kx < groups * steps.taps; ++kx) {
                             const std::int64_t tap = kx + view.shift;
                             const std::int8_t want =
                                 exists && kx < kernel_width && tap >= view.taps.first && tap < view.taps.last
-                                    ? weights[static_cast<std::size_t>((ky * kernel_width + tap) * s.outputs() + o)]
+                                    ? weight(ky, tap, o)
                                     : std::int8_t{0};
                             sum += want;
                             wrong += weight_at(v, b, ky, kx, i) != want;
                         }
                         wrong += packed.row_sums[static_cast<std::size_t>(
                                      (static_cast<std::int64_t>(v) * kernel_height + ky) * packed.lane_count +
-                                     static_cast<std::int64_t>(b) * entry.lanes + i)] != sum;
+                                     static_cast<std::int64_t>(b) * steps.lanes + i)] != sum;
                     }
             }
         }
-        CAPTURE(s.input.width, s.input.channels, s.multiplier, kernel_height, kernel_width, packed.width, packed.flat,
+        CAPTURE(s.input.width, s.input.channels, s.multiplier, kernel_height, kernel_width, packed.flat,
                 static_cast<int>(layout));
         CHECK(wrong == 0);
-        CHECK(static_cast<std::int64_t>(packed.blocks.size()) * entry.lanes == packed.lane_count);
+        CHECK(static_cast<std::int64_t>(packed.blocks.size()) * steps.lanes == packed.lane_count);
         // Each view's moved kernel lies inside the image for all its pixels, and finds all their taps.
         CHECK(packed.views.front().taps == tap_range{0, kernel_width});
         CHECK(packed.views.front().shift == 0);
         for (std::size_t v = 1; v < packed.views.size(); ++v) {
             const depthwise_view& view = packed.views[v];
             int pixels = 0;
-            for (std::int64_t x = 0; x < s.output().width; ++x) {
-                if (valid_taps(x, s.input.width, kernel_width, s.window.stride.width, s.window.dilation.width,
-                               s.window.padding.left) != view.taps)
+            const window2d& w = seen.window;
+            for (std::int64_t x = 0; x < seen.output().width; ++x) {
+                if (valid_taps(x, seen.input.width, kernel_width, w.stride.width, w.dilation.width, w.padding.left) !=
+                    view.taps)
                     continue;
                 ++pixels;
-                const std::int64_t first =
-                    x * s.window.stride.width - s.window.padding.left + view.shift * s.window.dilation.width;
-                wrong += first < 0 || first + dilated_kernel(kernel_width, s.window.dilation.width) > s.input.width;
+                const std::int64_t first = x * w.stride.width - w.padding.left + view.shift * w.dilation.width;
+                wrong += first < 0 || first + dilated_kernel(kernel_width, w.dilation.width) > seen.input.width;
             }
             CHECK(pixels > 0);
             wrong += view.taps.first - view.shift < 0 || view.taps.last - view.shift > kernel_width;
@@ -237,20 +246,20 @@ TEST_CASE("depthwise weights are packed as documented") {
         const auto count = static_cast<std::int64_t>(packed.views.size()) * packed.lane_count * kernel_height;
         CHECK(static_cast<std::size_t>(count * groups) == packed.weights.size());
         CHECK(static_cast<std::size_t>(count) == packed.row_sums.size());
-        // The narrowest registers that hold the layer, and each output in some vector.
+        // Each output is in some vector.
         const std::int64_t extent = packed.flat ? row : s.input.channels;
-        CHECK(packed.lanes == std::min<std::int64_t>(extent, entry.lanes));
+        CHECK(packed.lanes == std::min<std::int64_t>(extent, steps.lanes));
         if (!packed.flat) {
             CHECK(*std::min_element(computed.begin(), computed.end()) == 1);
             CHECK(*std::max_element(computed.begin(), computed.end()) <= 2);
         } else {
             CHECK(s.window.stride.width == 1);
             CHECK(s.multiplier == 1);
-            const auto vectors = (row + entry.lanes - 1) / entry.lanes;
+            const auto vectors = (row + steps.lanes - 1) / steps.lanes;
             CHECK(static_cast<std::int64_t>(packed.blocks.size()) <= vectors);
             // Vectors of the row find their block again after the last.
             if (static_cast<std::int64_t>(packed.blocks.size()) < vectors)
-                CHECK(static_cast<std::int64_t>(packed.blocks.size()) * entry.lanes % s.input.channels == 0);
+                CHECK(static_cast<std::int64_t>(packed.blocks.size()) * steps.lanes % s.input.channels == 0);
         }
     }
 }

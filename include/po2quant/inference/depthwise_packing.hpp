@@ -60,7 +60,6 @@ struct depthwise_block {
 /// channel_of order, with halves_apart the lower halves of 4 dwords before the upper ones; 0 behind the last kx and the
 /// last lane. The first view is the kernel as it is.
 struct depthwise_packing {
-    int width = 0;  ///< index of the kernels in the table
     int lanes = 0;  ///< of a vector that exist
     /// A vector is `lanes` neighbouring elements of an output row, whatever pixels they are of, and vector v of a row
     /// belongs to block v % blocks; else it is channels of one pixel.
@@ -93,12 +92,11 @@ namespace detail {
 inline bool spreads(const depthwise_conv2d_shape& shape, const kernels::depthwise_table& table) {
     const window2d& w = shape.window;
     const std::int64_t channels = shape.input.channels;
-    const std::int64_t lanes = table.entry[0].lanes;
+    const std::int64_t lanes = table.any_codes.lanes;
     if (shape.multiplier != 1 || w.dilation.height != 1 || w.stride.width != 2 || w.stride.height != 2 ||
-        w.kernel.height != w.kernel.width || channels % 8 != 0 || 2 * channels > lanes || lanes % channels != 0 ||
-        shape.output().width * channels < lanes)
+        w.kernel.height != w.kernel.width || channels % 8 != 0 || 2 * channels > lanes || lanes % channels != 0)
         return false;
-    for (const auto& square : table.entry[0].spread)
+    for (const auto& square : table.any_codes.spread)
         if (square.kernel == w.kernel.height && square.stride == w.stride.height) return true;
     return false;
 }
@@ -115,7 +113,8 @@ inline depthwise_packing plan_packing(const depthwise_conv2d_shape& shape, const
     depthwise_packing packing;
     // Neighbouring elements of a row fill vectors that channels of one pixel would leave an eighth empty or more. After
     // `period` vectors their weights are the same again; up to 128, they stay in L2.
-    const std::int64_t most = table.entry[0].lanes;
+    const kernels::depthwise_table::steps& steps = table.any_codes;
+    const std::int64_t most = steps.lanes;
     const std::int64_t period = channels / std::gcd(channels, most);
     const bool wasted = (channels + most - 1) / most * most * 8 > channels * 9;
     packing.flat = shape.window.stride.width == 1 && shape.multiplier == 1 && wasted && period <= 128;
@@ -123,28 +122,25 @@ inline depthwise_packing plan_packing(const depthwise_conv2d_shape& shape, const
         packing.flat = true;
         packing.spread = channels;
     }
-    const std::int64_t extent = packing.flat ? row : channels;
-    while (packing.width + 1 < table.widths && extent < table.entry[packing.width].lanes) ++packing.width;
-    const auto& width = table.entry[packing.width];
-    packing.lanes = static_cast<int>(std::min<std::int64_t>(width.lanes, extent));
+    packing.lanes = static_cast<int>(std::min<std::int64_t>(steps.lanes, packing.flat ? row : channels));
     if (packing.flat) {
-        const std::int64_t own_period = channels / std::gcd(channels, std::int64_t{width.lanes});
-        const std::int64_t vectors = (row + width.lanes - 1) / width.lanes;
+        const std::int64_t own_period = channels / std::gcd(channels, std::int64_t{steps.lanes});
+        const std::int64_t vectors = (row + steps.lanes - 1) / steps.lanes;
         for (std::int64_t v = 0; v < std::min(own_period, vectors); ++v)
-            packing.blocks.push_back({v * width.lanes % channels, 0});
+            packing.blocks.push_back({v * steps.lanes % channels, 0});
     } else {
         // The last block reaches back over channels of the one before: computing some twice costs less than masks.
         for (std::int64_t m = 0; m < shape.multiplier; ++m)
-            for (std::int64_t c = 0; c < channels; c += width.lanes)
-                packing.blocks.push_back({std::max<std::int64_t>(0, std::min(c, channels - width.lanes)), m});
+            for (std::int64_t c = 0; c < channels; c += steps.lanes)
+                packing.blocks.push_back({std::max<std::int64_t>(0, std::min(c, channels - steps.lanes)), m});
     }
-    packing.lane_count = static_cast<std::int64_t>(packing.blocks.size()) * width.lanes;
+    packing.lane_count = static_cast<std::int64_t>(packing.blocks.size()) * steps.lanes;
     const depthwise_conv2d_shape seen = walked(shape, packing);
     const auto [kernel_height, kernel_width] = seen.window.kernel;
-    packing.block_weights = kernel_height * ((kernel_width + width.taps - 1) / width.taps) * width.lanes;
+    packing.block_weights = kernel_height * ((kernel_width + steps.taps - 1) / steps.taps) * steps.lanes;
     packing.views.push_back({{0, kernel_width}, 0});
     // Views for whole vectors of one pixel, where the image is as wide as the kernel.
-    if (!packing.flat && packing.lanes == width.lanes)
+    if (!packing.flat && packing.lanes == steps.lanes)
         for (const axis_segment& column : segments(seen.input, seen.window).columns)
             if (const auto view = view_of(seen, column);
                 view.taps.first < view.taps.last && view.taps != packing.views.front().taps)
@@ -166,19 +162,19 @@ inline packed_depthwise_weights allocate_weights(const depthwise_conv2d_shape& s
 /// Packs weights in the layout hwio.
 inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::depthwise_table& table,
                          const std::int8_t* weights, packed_depthwise_weights& to) {
-    const auto& width = table.entry[to.width];
+    const kernels::depthwise_table::steps& steps = table.any_codes;
     const std::int64_t channels = shape.input.channels;
     const std::int64_t outputs = shape.outputs();
     const auto [kernel_height, kernel_width] = walked(shape, to).window.kernel;
     // From a weight to that of the next ky and kx.
     const std::int64_t next_ky = to.walks_rows() ? outputs : kernel_width * outputs;
     const std::int64_t next_kx = to.walks_rows() ? kernel_height * outputs : outputs;
-    const std::int64_t groups = (kernel_width + width.taps - 1) / width.taps;
-    const int own = width.lanes / width.vectors;
-    const kernels::packed_step step{width.taps, 1, 4 / width.taps, width.vectors, own, to.lanes, width.halves_apart};
+    const std::int64_t groups = (kernel_width + steps.taps - 1) / steps.taps;
+    const int own = steps.lanes / steps.vectors;
+    const kernels::packed_step step{steps.taps, 1, 4 / steps.taps, steps.vectors, own, to.lanes, steps.halves_apart};
     constexpr int most_lanes = 64;
     int lane_of[most_lanes];  // lane i of a vector's registers
-    for (int i = 0; i < width.lanes; ++i) lane_of[i] = width.channel_of(width.vectors, i / own, i % own);
+    for (int i = 0; i < steps.lanes; ++i) lane_of[i] = steps.channel_of(steps.vectors, i / own, i % own);
 
     for (std::int64_t o = 0; o < outputs; o += most_lanes) {
         const auto count = std::min<std::int64_t>(most_lanes, outputs - o);
@@ -205,16 +201,16 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
             std::int64_t output[most_lanes];
             for (int lane = 0; apart && lane < to.lanes; ++lane)
                 output[lane] = (block.first_channel + lane) % channels * shape.multiplier + block.multiple;
-            const std::int64_t block_lane = (&block - to.blocks.data()) * width.lanes;
+            const std::int64_t block_lane = (&block - to.blocks.data()) * steps.lanes;
             for (std::int64_t ky = 0; ky < kernel_height; ++ky) {
                 std::int32_t sums[most_lanes] = {};
                 std::int32_t positive[most_lanes] = {};
-                for (std::int64_t group = 0; group < groups; ++group, packed += width.lanes) {
+                for (std::int64_t group = 0; group < groups; ++group, packed += steps.lanes) {
                     alignas(64) static constexpr std::int8_t zeros[most_lanes] = {};
                     std::int8_t gathered[4][most_lanes];
                     const std::int8_t* row[4] = {zeros, zeros, zeros, zeros};
-                    for (int k = 0; k < width.taps; ++k) {
-                        const std::int64_t tap = group * width.taps + k + view.shift;
+                    for (int k = 0; k < steps.taps; ++k) {
+                        const std::int64_t tap = group * steps.taps + k + view.shift;
                         if (tap - view.shift >= kernel_width || tap < view.taps.first || tap >= view.taps.last)
                             continue;
                         const std::int8_t* from = weights + ky * next_ky + tap * next_kx;
@@ -232,7 +228,7 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
                     table.pack.add_rows(weights + ky * next_ky + view.taps.first * next_kx + block.first_channel,
                                         next_kx, view.taps.last - view.taps.first, to.lanes, sums, positive);
                 std::int32_t* const lanes = row_sums + ky * to.lane_count + block_lane;
-                for (int i = 0; i < width.lanes; ++i)
+                for (int i = 0; i < steps.lanes; ++i)
                     if (lane_of[i] < to.lanes) lanes[i] = sums[lane_of[i]];
             }
         }

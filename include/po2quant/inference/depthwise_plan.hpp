@@ -25,8 +25,8 @@ public:
           output_(output_extent(shape.input, shape.window)),
           packing_(plan_packing(shape, table)),
           seen_(walked(shape, packing_)),
-          width_(&table.of(packing_.width, input_format)) {
-        choose_kernels();
+          steps_(&table.any_codes) {
+        choose_kernels(input_format);
         place_bias();
         cut();
     }
@@ -34,22 +34,22 @@ public:
     const depthwise_conv2d_shape& shape() const { return shape_; }
     const kernels::depthwise_table& table() const { return *table_; }
     const depthwise_packing& packing() const { return packing_; }
-    const kernels::depthwise_table::width_entry& width() const { return *width_; }
+    const kernels::depthwise_table::steps& steps() const { return *steps_; }
     /// One bias of all lanes; where inputs are offset one for every view and kind of output row.
     std::int64_t bias_size() const { return bias_size_; }
 
     /// Calls f(output channel, its place in arrays of lanes).
     template <class F>
     void for_each_lane(F&& f) const {
-        const int own = width().lanes / width().vectors;
+        const int own = steps().lanes / steps().vectors;
         for (std::size_t b = 0; b < packing_.blocks.size(); ++b) {
-            for (int i = 0; i < width().lanes; ++i) {
-                const int lane = width().channel_of(width().vectors, i / own, i % own);
+            for (int i = 0; i < steps().lanes; ++i) {
+                const int lane = steps().channel_of(steps().vectors, i / own, i % own);
                 if (lane >= packing_.lanes) continue;
                 const depthwise_block& block = packing_.blocks[b];
                 f(static_cast<std::size_t>((block.first_channel + lane) % shape_.input.channels * shape_.multiplier +
                                            block.multiple),
-                  b * static_cast<std::size_t>(width().lanes) + static_cast<std::size_t>(i));
+                  b * static_cast<std::size_t>(steps().lanes) + static_cast<std::size_t>(i));
             }
         }
     }
@@ -57,14 +57,14 @@ public:
     /// Calls f(first lane, registers, lanes of a register) for the blocks.
     template <class F>
     void for_each_block(F&& f) const {
-        for (std::int64_t lane = 0; lane < packing_.lane_count; lane += width().lanes)
-            f(lane, width().vectors, width().lanes / width().vectors);
+        for (std::int64_t lane = 0; lane < packing_.lane_count; lane += steps().lanes)
+            f(lane, steps().vectors, steps().lanes / steps().vectors);
     }
 
     /// Bias [bias_size()] from that of every lane: less offset · Σ of the weights of the rows inside the input, modulo
     /// 2^32, as the kernels sum.
     void fill_bias(const std::int32_t* lane_bias, const std::int32_t* row_sums, std::int32_t* bias) const {
-        const auto offset = static_cast<std::uint32_t>(width().input_offset);
+        const auto offset = static_cast<std::uint32_t>(steps().input_offset);
         const std::int64_t lanes = packing_.lane_count;
         for (const axis_segment& row : row_segments_) {
             const std::int32_t* sums = row_sums;
@@ -114,22 +114,29 @@ public:
                           std::min(rows_, count - done), first, last);
         };
         if (packing_.flat)
-            return strips(y, rows, x * channels / width().lanes, (end * channels + width().lanes - 1) / width().lanes);
+            return strips(y, rows, x * channels / steps().lanes, (end * channels + steps().lanes - 1) / steps().lanes);
         for (std::int64_t line = 0; line < lines_; ++line)
             strips(x, end - x, line * line_ + y, line * line_ + y + rows);
     }
 
 private:
-    void choose_kernels() {
+    void choose_kernels(integer_format input_format) {
         const window2d& w = seen_.window;
         if (shape_.multiplier != 1 || w.kernel.height != w.kernel.width || w.dilation.height != 1) return;
-        const std::span<const kernels::depthwise_table::square> squares =
-            packing_.spread != 0 ? std::span<const kernels::depthwise_table::square>(width().spread) : width().squares;
-        for (const auto& square : squares)
-            if (square.kernel == w.kernel.height && square.stride == w.stride.height) square_ = square;
+        const auto find = [&](std::span<const kernels::depthwise_table::square> squares) {
+            for (const auto& square : squares)
+                if (square.kernel == w.kernel.height && square.stride == w.stride.height) {
+                    square_ = square;
+                    return true;
+                }
+            return false;
+        };
+        if (packing_.spread != 0) find(table_->any_codes.spread);
+        else if (!input_format.is_signed && find(table_->unsigned_codes.squares)) steps_ = &table_->unsigned_codes;
+        else find(table_->any_codes.squares);
     }
     /// For vectors that lie inside; null where there is none.
-    kernels::depthwise_table::function square(kernels::epilogue kind) const {
+    kernels::depthwise_table::function square_of(kernels::epilogue kind) const {
         switch (kind) {
         case kernels::epilogue::shift_words: return square_.words;
         case kernels::epilogue::shift:
@@ -142,7 +149,7 @@ private:
     void place_bias() {
         const window2d& w = seen_.window;
         const std::int64_t height = seen_.output().height;
-        const bool offset = width().input_offset != 0;
+        const bool offset = steps().input_offset != 0;
         const std::int64_t one = packing_.lane_count * (offset ? static_cast<std::int64_t>(packing_.views.size()) : 1);
         row_bias_.assign(
             static_cast<std::size_t>(kernels::depthwise_rows_before + height + kernels::depthwise_rows_behind), 0);
@@ -170,14 +177,14 @@ private:
         std::int64_t most_rows = kernels::depthwise_rows;
         if (packing_.flat) {
             part_ = blocks_;
-            line_ = (output.width * output.channels + width().lanes - 1) / width().lanes;
+            line_ = (output.width * output.channels + steps().lanes - 1) / steps().lanes;
         } else {
             // What a walk along a row sees, and its outputs, stay in a part of L1 for the next row: of pixels, and then
             // of blocks, as many as fit.
             constexpr std::int64_t bytes = std::int64_t{1} << 14;
             const std::int64_t rows = seen_.window.kernel.width + 1;
             most_rows = std::max<std::int64_t>(16, bytes / (rows * 64));
-            const std::int64_t fit = bytes / (rows * std::min(most_rows, output.height) * width().lanes);
+            const std::int64_t fit = bytes / (rows * std::min(most_rows, output.height) * steps().lanes);
             part_ = parts(blocks_, std::max<std::int64_t>(1, fit));
             line_ = output.width;
         }
@@ -186,7 +193,7 @@ private:
         rows_ = parts(output.height, most_rows);
         strips_ = (output.height + rows_ - 1) / rows_;
         // About 2^17 multiply-accumulates each, a microsecond.
-        const std::int64_t macs = rows_ * seen_.window.kernel.height * seen_.window.kernel.width * width().lanes *
+        const std::int64_t macs = rows_ * seen_.window.kernel.height * seen_.window.kernel.width * steps().lanes *
                                   (packing_.flat ? 1 : part_);
         run_ = std::clamp<std::int64_t>((std::int64_t{1} << 17) / macs, 1, line_ * lines_);
         runs_ = (line_ * lines_ + run_ - 1) / run_;
@@ -207,10 +214,10 @@ private:
         s.first_row = y * w.stride.height - w.padding.top;
         if (packing_.flat) {
             s.input_row = s.row_elements = image_row;
-            s.input_step = w.stride.width * width().lanes;
+            s.input_step = w.stride.width * steps().lanes;
             s.tap = w.dilation.width * channels;
             s.output_row = output_row;
-            s.output_step = width().lanes;
+            s.output_step = steps().lanes;
         } else {
             s.input_row = channels;
             s.row_elements = shape_.input.height * image_row;
@@ -241,7 +248,7 @@ private:
                 s.last = packing_.blocks[static_cast<std::size_t>(block + s.group - 1)].first_channel - channel;
             }
             const std::int64_t of_all = multiple * blocks_ + block;
-            const std::int64_t lane = of_all * width().lanes;
+            const std::int64_t lane = of_all * steps().lanes;
             s.weights = operation.weights + of_all * s.block_weights;
             s.bias = operation.bias + lane;
             s.requantize = operation.requantize.from_lane(lane);
@@ -256,8 +263,8 @@ private:
     void run_line(kernels::depthwise_strip& s, Output* output, std::int64_t first_output, std::int64_t first_channel,
                   std::int64_t begin, std::int64_t end) const {
         const std::int64_t origin = first_channel - seen_.window.padding.left * s.tap / seen_.window.dilation.width;
-        const std::int64_t reach = (seen_.window.kernel.width - 1) * s.tap + seen_.window.stride.width * width().lanes;
-        const kernels::depthwise_table::function square = this->square(s.requantize.kind);
+        const std::int64_t reach = (seen_.window.kernel.width - 1) * s.tap + seen_.window.stride.width * steps().lanes;
+        const kernels::depthwise_table::function square = square_of(s.requantize.kind);
         const auto run = [&](std::int64_t from, std::int64_t to, int lanes, bool inside, std::int64_t shift = 0) {
             if (from >= to) return;
             s.first_element = origin + from * s.input_step + shift;
@@ -265,9 +272,9 @@ private:
             s.columns = to - from;
             s.lanes = lanes;
             s.block = packing_.flat ? from % s.blocks : 0;
-            if (square == nullptr) width().any(s);
+            if (square == nullptr) steps().any(s);
             else if (inside) square(s);
-            else width().edge[packing_.spread != 0 ? 1 : 0](s, square);
+            else steps().edge[packing_.spread != 0 ? 1 : 0](s, square);
         };
         if (!packing_.flat) {
             // Columns that see the same taps, by the view of the kernel that lies inside the image.
@@ -277,13 +284,13 @@ private:
                 const auto [from, to] = intersect(column.begin, column.end, begin, end);
                 std::size_t view = 0;
                 while (view < packing_.views.size() && packing_.views[view].taps != column.taps) ++view;
-                if (square == nullptr || packing_.lanes != width().lanes || view == packing_.views.size()) {
+                if (square == nullptr || packing_.lanes != steps().lanes || view == packing_.views.size()) {
                     run(from, to, packing_.lanes, false);
                     continue;
                 }
                 const auto index = static_cast<std::int64_t>(view);
                 s.weights = weights + index * static_cast<std::int64_t>(packing_.blocks.size()) * s.block_weights;
-                if (width().input_offset != 0) s.bias = bias + index * packing_.lane_count;
+                if (steps().input_offset != 0) s.bias = bias + index * packing_.lane_count;
                 run(from, to, packing_.lanes, true, packing_.views[view].shift * s.tap);
                 s.weights = weights;
                 s.bias = bias;
@@ -293,8 +300,8 @@ private:
         // Column i reads elements [origin + i · step, … + reach) of a row.
         const std::int64_t left = origin < 0 ? (-origin + s.input_step - 1) / s.input_step : 0;
         const std::int64_t room = s.row_elements - reach - origin;
-        const std::int64_t right = packing_.lanes < width().lanes || room < 0 ? 0 : room / s.input_step + 1;
-        const std::int64_t full = output_.width * shape_.input.channels / width().lanes;
+        const std::int64_t right = packing_.lanes < steps().lanes || room < 0 ? 0 : room / s.input_step + 1;
+        const std::int64_t full = output_.width * shape_.input.channels / steps().lanes;
         const std::int64_t a = std::clamp(std::min(left, full), begin, end);
         const std::int64_t b = std::clamp(std::min(right, full), a, end);
         const std::int64_t c = std::clamp(full, b, end);
@@ -302,7 +309,7 @@ private:
         run(a, b, packing_.lanes, true);
         run(b, c, packing_.lanes, false);
         // What is left of the row.
-        run(c, end, static_cast<int>(output_.width * shape_.input.channels - c * width().lanes), false);
+        run(c, end, static_cast<int>(output_.width * shape_.input.channels - c * steps().lanes), false);
     }
 
     depthwise_conv2d_shape shape_;
@@ -310,7 +317,7 @@ private:
     extent2d output_;
     depthwise_packing packing_;
     depthwise_conv2d_shape seen_;  ///< as kernels walk it
-    const kernels::depthwise_table::width_entry* width_;
+    const kernels::depthwise_table::steps* steps_;
     kernels::depthwise_table::square square_{};
     std::int64_t blocks_ = 0;  ///< of one of the multiplier's outputs
     std::int64_t part_ = 0;    ///< blocks whose vectors are computed together, pixel by pixel

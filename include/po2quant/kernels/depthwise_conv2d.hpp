@@ -135,6 +135,16 @@ struct depthwise_vector {
         return Steps::part_of(first < 0 ? (-first < lanes ? -first : lanes) : 0,
                               end < lanes ? (end > 0 ? end : 0) : lanes);
     }
+    /// Every other block of the input at column tap kx; 0 in the padding.
+    PO2Q_INLINE typename Steps::channels load_blocks(std::uintptr_t x, std::int64_t kx) const {
+        alignas(64) std::int8_t codes[Steps::lanes] = {};
+        for (std::int64_t lane = 0; lane < lanes; lane += spread) {
+            const std::int64_t from = kx * tap + 2 * lane;
+            if (element + from >= 0 && element + from < row_elements)
+                std::memcpy(codes + lane, address(x, from), static_cast<std::size_t>(spread));
+        }
+        return Steps::load(codes);
+    }
 };
 
 /// The weights that a walk multiplies with: of registers First … First + Count − 1 of a vector. As many as fit stay in
@@ -152,11 +162,44 @@ struct depthwise_weights {
         memory = weights;
         simd::unroll<kept>([&](auto i) PO2Q_INLINE_LAMBDA { reg[i] = Steps::load_weights(weights + place(i)); });
     }
-    template <int I>
-    PO2Q_INLINE typename Steps::reg dot(typename Steps::reg acc, typename Steps::lane_taps x) const {
-        if constexpr (I < kept) return Steps::dot(acc, x, reg[I]);
-        else return Steps::dot(acc, x, memory + place(I));
+    /// Adds the products of taps d with the weights of a row of the kernel and a group of its taps.
+    template <int RowGroup>
+    PO2Q_INLINE void multiply_add(typename Steps::reg (&acc)[Count],
+                                  const typename Steps::lane_taps (&d)[Steps::vectors]) const {
+        simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
+            constexpr int i = RowGroup * Count + v;
+            if constexpr (i < kept) acc[v] = Steps::dot(acc[v], d[First + v], reg[i]);
+            else acc[v] = Steps::dot(acc[v], d[First + v], memory + place(i));
+        });
     }
+};
+
+/// The taps of an input row for a vector, interleaved. Spread: lanes are every other block.
+template <class Steps, int Kernel, bool Spread>
+class depthwise_taps {
+public:
+    PO2Q_INLINE explicit depthwise_taps(const depthwise_vector<Steps>& vector)
+        : tap_(vector.tap), blocks_(blocks(vector.spread)) {}
+    /// Group `Group` of Steps::taps taps, of which the first is at x + Group · Steps::taps · tap.
+    template <int Group>
+    PO2Q_INLINE void load(std::uintptr_t x, typename Steps::lane_taps (&d)[Steps::vectors]) const {
+        typename Steps::channels tap[Steps::taps];
+        simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
+            constexpr int kx = Group * Steps::taps + k;
+            if constexpr (kx >= Kernel) tap[k] = tap[0];  // at weight 0
+            else if constexpr (Spread) tap[k] = Steps::load(depthwise_vector<Steps>::address(x, kx * tap_), blocks_);
+            else tap[k] = Steps::load(depthwise_vector<Steps>::address(x, kx * tap_));
+        });
+        Steps::interleave(tap, d);
+    }
+
+private:
+    static PO2Q_INLINE auto blocks(std::int64_t spread) {
+        if constexpr (Spread) return typename Steps::spread(spread);
+        else return 0;
+    }
+    std::int64_t tap_;
+    decltype(blocks(0)) blocks_;
 };
 
 /// Output rows that one input row may serve.
@@ -205,14 +248,7 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
     constexpr int groups = depthwise_weights<Steps, Kernel, First, Count>::groups;
     constexpr int slots = depthwise_slots<Kernel, Stride>;
 
-    const auto blocks = [&] {
-        if constexpr (Spread) return typename Steps::spread(vector.spread);
-        else return 0;
-    }();
-    const auto load = [&](const std::int8_t* p) PO2Q_INLINE_LAMBDA {
-        if constexpr (Spread) return Steps::load(p, blocks);
-        else return Steps::load(p);
-    };
+    const depthwise_taps<Steps, Kernel, Spread> taps(vector);
 
     // Steps that would see rows of padding only are left out.
     const std::int64_t skipped = s.first_row < 0 ? -s.first_row / Stride : 0;
@@ -236,23 +272,12 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
         simd::unroll<Stride>([&](auto q) PO2Q_INLINE_LAMBDA {
             if (static_cast<std::uint64_t>(row) < row_end) {
                 simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
-                    typename Steps::channels tap[Steps::taps];
-                    simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
-                        constexpr int kx = g * Steps::taps + k;
-                        if constexpr (kx >= Kernel) tap[k] = tap[0];  // at weight 0
-                        else tap[k] = load(vector.address(x, kx * vector.tap));
-                    });
                     typename Steps::lane_taps d[Steps::vectors];
-                    Steps::interleave(tap, d);
+                    taps.template load<g>(x, d);
                     simd::unroll<slots>([&](auto m) PO2Q_INLINE_LAMBDA {
                         constexpr int ky = q + Stride * m;
-                        if constexpr (ky < Kernel) {
-                            constexpr int slot = (phase - m + slots) % slots;
-                            simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
-                                constexpr int at = (ky * groups + g) * Count + v;
-                                acc[slot][v] = weights.template dot<at>(acc[slot][v], d[First + v]);
-                            });
-                        }
+                        if constexpr (ky < Kernel)
+                            weights.template multiply_add<ky * groups + g>(acc[(phase - m + slots) % slots], d);
                     });
                 });
             }
@@ -349,19 +374,18 @@ void depthwise_edge(const depthwise_strip& s, void (*square)(const depthwise_str
             const std::int64_t first = std::max<std::int64_t>(0, one.first_row);
             const std::int64_t end =
                 std::min(s.input_height, one.first_row + (one.rows - 1) * s.stride + s.kernel.height);
-            for (std::int64_t row = first; row < end; ++row)
-                for (std::int64_t kx = 0; kx < s.kernel.width; ++kx)
-                    simd::copy_inside<typename Steps::isa, tap>(input + (row - first) * one.input_row + kx * tap,
-                                                                s.input + row * s.input_row, element + kx * s.tap,
-                                                                s.row_elements);
+            for (std::int64_t kx = 0; kx < s.kernel.width; ++kx)
+                simd::copy_inside<typename Steps::isa, tap>(
+                    input + kx * tap, one.input_row, s.input + first * s.input_row, s.input_row, end - first,
+                    element + kx * s.tap, s.row_elements, tap / Steps::lanes * s.lanes);
             // Rows keep their numbers.
             one.input = reinterpret_cast<const std::int8_t*>(reinterpret_cast<std::uintptr_t>(input) -
                                                              static_cast<std::uintptr_t>(first * one.input_row));
             if (!copied) one.output = out;
             square(one);
             for (std::int64_t r = 0; copied && r < one.rows; ++r)
-                std::memcpy(out + r * s.output_row * bytes, output + r * Steps::lanes * bytes,
-                            static_cast<std::size_t>(s.lanes * bytes));
+                simd::copy_bytes<typename Steps::isa>(out + r * s.output_row * bytes, output + r * Steps::lanes * bytes,
+                                                      s.lanes * bytes);
             out += one.rows * s.output_row * bytes;
         }
     });
@@ -390,7 +414,9 @@ void depthwise_any(const depthwise_strip& strip) {
                     simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
                         // Behind the last tap: the last one again, at weight 0.
                         const std::int64_t kx = std::min(g * Steps::taps + k, s.kernel.width - 1);
-                        tap[k] = Steps::load(vector.address(x, vector.distance(kx)), vector.inside(kx));
+                        tap[k] = vector.spread != 0
+                                     ? vector.load_blocks(x, kx)
+                                     : Steps::load(vector.address(x, vector.distance(kx)), vector.inside(kx));
                     });
                     typename Steps::lane_taps d[Steps::vectors];
                     Steps::interleave(tap, d);
@@ -423,8 +449,8 @@ struct depthwise_table {
         function words;  ///< by epilogue::shift_words
         function other;  ///< by shift or floats
     };
-    /// Kernels of one width of registers.
-    struct width_entry {
+    /// Kernels of simd::depthwise_steps.
+    struct steps {
         int lanes;  ///< of a vector: `vectors` registers
         int vectors;
         int taps;  ///< codes in a dword of weights
@@ -433,19 +459,13 @@ struct depthwise_table {
         int (*channel_of)(int vectors, int vector, int lane);
         function any;
         edge_function edge[2];  ///< [1] for lanes that are every other block
-        square squares[4];      ///< kernel 0 ends them
-        square spread[2];       ///< for lanes that are every other block
+        square squares[4];
+        square spread[2];  ///< for lanes that are every other block
     };
     const char* arch;
-    int widths;
-    /// Widest first: layers with fewer channels than lanes go to the narrowest registers that hold them.
-    width_entry entry[3];
-    width_entry unsigned_entry;  ///< the widest for codes of 0..127
+    steps any_codes;
+    steps unsigned_codes;  ///< for codes of 0..127, where that is faster
     pack_functions pack;
-
-    const width_entry& of(int width, integer_format input) const {
-        return width == 0 && !input.is_signed ? unsigned_entry : entry[width];
-    }
 };
 
 template <class Steps, int Kernel, int Stride, bool Spread = false>
@@ -454,10 +474,8 @@ constexpr depthwise_table::square depthwise_squares() {
             &depthwise_square<Steps, Kernel, Stride, false, Spread>};
 }
 
-/// Narrow registers are for few channels: those of layers that move by one pixel fill wide ones with several pixels,
-/// so only other strides have squares.
 template <class Steps>
-constexpr depthwise_table::width_entry depthwise_narrow_entry() {
+constexpr depthwise_table::steps depthwise_kernels() {
     return {Steps::lanes,
             Steps::vectors,
             Steps::taps,
@@ -466,38 +484,21 @@ constexpr depthwise_table::width_entry depthwise_narrow_entry() {
             &channel_of_lane<typename Steps::isa>,
             &depthwise_any<Steps>,
             {&depthwise_edge<Steps, false>},
-            {depthwise_squares<Steps, 3, 2>(), depthwise_squares<Steps, 5, 2>()},
+            {depthwise_squares<Steps, 3, 1>(), depthwise_squares<Steps, 3, 2>(), depthwise_squares<Steps, 5, 1>()},
             {}};
-}
-
-template <class Steps>
-constexpr depthwise_table::width_entry depthwise_entry() {
-    depthwise_table::width_entry entry = depthwise_narrow_entry<Steps>();
-    entry.squares[2] = depthwise_squares<Steps, 3, 1>();
-    entry.squares[3] = depthwise_squares<Steps, 5, 1>();
-    if constexpr (simd::spreading<Steps>) {
-        entry.edge[1] = &depthwise_edge<Steps, true>;
-        entry.spread[0] = depthwise_squares<Steps, 3, 2, true>();
-        entry.spread[1] = depthwise_squares<Steps, 5, 2, true>();
-    }
-    return entry;
 }
 
 template <class Arch>
 constexpr depthwise_table make_depthwise_table() {
-    depthwise_table table{Arch::name,
-                          1,
-                          {depthwise_entry<simd::depthwise_steps<Arch>>(), {}, {}},
-                          depthwise_entry<typename simd::depthwise_unsigned<Arch>::steps>(),
-                          pack_functions_of<Arch>};
-#if defined(__SSE4_1__)
-    // The narrower kernels carry Arch's name too: two instantiations of one symbol must not differ by flags.
-    const auto narrow = [&]<class Narrow>(Narrow) {
-        table.entry[table.widths++] = depthwise_narrow_entry<simd::depthwise_steps<simd::narrowed<Arch, Narrow>>>();
-    };
-    if constexpr (simd::integer<Arch>::lanes == 16) narrow(arch::avx2{});
-    if constexpr (simd::integer<Arch>::lanes >= 8) narrow(arch::sse4_1{});
-#endif
+    using any_steps = simd::depthwise_steps<Arch>;
+    depthwise_table table{Arch::name, depthwise_kernels<any_steps>(),
+                          depthwise_kernels<typename simd::depthwise_unsigned<Arch>::steps>(), pack_functions_of<Arch>};
+    table.any_codes.squares[3] = depthwise_squares<any_steps, 5, 2>();
+    if constexpr (simd::spreading<any_steps>) {
+        table.any_codes.edge[1] = &depthwise_edge<any_steps, true>;
+        table.any_codes.spread[0] = depthwise_squares<any_steps, 3, 2, true>();
+        table.any_codes.spread[1] = depthwise_squares<any_steps, 5, 2, true>();
+    }
     return table;
 }
 

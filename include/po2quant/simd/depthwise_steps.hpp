@@ -14,29 +14,48 @@
 
 namespace po2quant::simd {
 
-/// Count codes of a row of `elements` codes, from element `first` on, to `to`; 0 where the row has none.
+/// Of `rows` rows of `elements` codes each, `count` codes from element `first` on, and zeros up to Count and where a
+/// row has none. Rows follow each other by `step` and `to_step`.
 template <class Arch, std::int64_t Count>
-PO2Q_INLINE void copy_inside(std::int8_t* to, const std::int8_t* row, std::int64_t first, std::int64_t elements) {
-    const std::int64_t begin = std::clamp<std::int64_t>(-first, 0, Count);
-    const std::int64_t end = std::clamp<std::int64_t>(elements - first, begin, Count);
-    if (begin == 0 && end == Count) {
-        std::memcpy(to, row + first, Count);
-        return;
-    }
+PO2Q_INLINE void copy_inside(std::int8_t* to, std::int64_t to_step, const std::int8_t* row, std::int64_t step,
+                             std::int64_t rows, std::int64_t first, std::int64_t elements, std::int64_t count) {
+    const std::int64_t begin = std::clamp<std::int64_t>(-first, 0, count);
+    const std::int64_t end = std::clamp<std::int64_t>(elements - first, begin, count);
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
     if constexpr (Count % 64 == 0) {
         for (std::int64_t i = 0; i < Count; i += 64) {
             const std::int64_t from = std::max(begin - i, std::int64_t{0});
             const std::int64_t bits = std::min(end - i, std::int64_t{64}) - from;
             const __mmask64 inside = bits <= 0 ? 0 : ~std::uint64_t{0} >> (64 - bits) << from;
-            const std::int8_t* const p = inside == 0 ? to : row + (first + i);
-            _mm512_storeu_si512(to + i, _mm512_maskz_loadu_epi8(inside, p));
+            // Where nothing is inside, an address that is.
+            const std::int8_t* p = inside == 0 ? row : row + (first + i);
+            std::int8_t* out = to + i;
+            for (std::int64_t r = 0; r < rows; ++r, p += step, out += to_step)
+                _mm512_storeu_si512(out, _mm512_maskz_loadu_epi8(inside, p));
         }
         return;
     }
 #endif
-    std::memset(to, 0, Count);
-    if (begin < end) std::memcpy(to + begin, row + (first + begin), static_cast<std::size_t>(end - begin));
+    for (std::int64_t r = 0; r < rows; ++r, row += step, to += to_step) {
+        if (begin == 0 && end == Count) {
+            std::memcpy(to, row + first, Count);
+            continue;
+        }
+        std::memset(to, 0, Count);
+        if (begin < end) std::memcpy(to + begin, row + (first + begin), static_cast<std::size_t>(end - begin));
+    }
+}
+
+template <class Arch>
+PO2Q_INLINE void copy_bytes(char* to, const char* from, std::int64_t bytes) {
+#if defined(__AVX512BW__)
+    for (; bytes > 0; bytes -= 64, to += 64, from += 64) {
+        const __mmask64 inside = ~std::uint64_t{0} >> (bytes < 64 ? 64 - bytes : 0);
+        _mm512_mask_storeu_epi8(to, inside, _mm512_maskz_loadu_epi8(inside, from));
+    }
+#else
+    std::memcpy(to, from, static_cast<std::size_t>(bytes));
+#endif
 }
 
 /// By pairs of taps, widened to int16: one product fits int16 (2^14), two need not (2^15), their sum is int32.

@@ -14,15 +14,6 @@
 
 namespace po2quant::simd {
 
-/// Narrower registers inside code compiled for Arch: the primitives of Narrow under a name that carries Arch, since the
-/// same instantiation compiled with other flags elsewhere would clash with it.
-template <class Arch, class Narrow>
-struct narrowed {
-    static constexpr const char* name = Arch::name;
-};
-template <class Arch, class Narrow>
-struct integer<narrowed<Arch, Narrow>> : integer<Narrow> {};
-
 /// Each lane of a / 2^count rounded by Mode, count 1..31. With q = floor(a / 2^count) and rest = a − q·2^count,
 /// the result is q + floor((rest + bump) / 2^count), all in unsigned 32 bits: rest + bump < 2^31 + 2^30.
 template <class Arch, rounding Mode>
