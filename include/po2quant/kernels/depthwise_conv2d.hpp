@@ -184,11 +184,20 @@ public:
     template <int Group>
     PO2Q_INLINE void load(std::uintptr_t x, typename Steps::lane_taps (&d)[Steps::vectors]) const {
         typename Steps::channels tap[Steps::taps];
+        // Of five taps, the last three from the third: compilers would go from one to the next, and run out of
+        // registers.
+        std::uintptr_t third = x;
+        if constexpr (Kernel == 5) {
+            third += 2 * static_cast<std::uintptr_t>(tap_);
+            asm("" : "+r"(third));
+        }
         simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
             constexpr int kx = Group * Steps::taps + k;
+            const std::int8_t* p = Kernel == 5 && kx >= 2 ? depthwise_vector<Steps>::address(third, (kx - 2) * tap_)
+                                                          : depthwise_vector<Steps>::address(x, kx * tap_);
             if constexpr (kx >= Kernel) tap[k] = tap[0];  // at weight 0
-            else if constexpr (Spread) tap[k] = Steps::load(depthwise_vector<Steps>::address(x, kx * tap_), blocks_);
-            else tap[k] = Steps::load(depthwise_vector<Steps>::address(x, kx * tap_));
+            else if constexpr (Spread) tap[k] = Steps::load(p, blocks_);
+            else tap[k] = Steps::load(p);
         });
         Steps::interleave(tap, d);
     }
@@ -484,7 +493,7 @@ constexpr depthwise_table::steps depthwise_kernels() {
             &channel_of_lane<typename Steps::isa>,
             &depthwise_any<Steps>,
             {&depthwise_edge<Steps, false>},
-            {depthwise_squares<Steps, 3, 1>(), depthwise_squares<Steps, 3, 2>(), depthwise_squares<Steps, 5, 1>()},
+            {depthwise_squares<Steps, 3, 1>(), depthwise_squares<Steps, 3, 2>()},
             {}};
 }
 
@@ -493,6 +502,7 @@ constexpr depthwise_table make_depthwise_table() {
     using any_steps = simd::depthwise_steps<Arch>;
     depthwise_table table{Arch::name, depthwise_kernels<any_steps>(),
                           depthwise_kernels<typename simd::depthwise_unsigned<Arch>::steps>(), pack_functions_of<Arch>};
+    table.any_codes.squares[2] = depthwise_squares<any_steps, 5, 1>();
     table.any_codes.squares[3] = depthwise_squares<any_steps, 5, 2>();
     if constexpr (simd::spreading<any_steps>) {
         table.any_codes.edge[1] = &depthwise_edge<any_steps, true>;

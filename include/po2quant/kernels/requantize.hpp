@@ -130,13 +130,33 @@ void requantize(const In* in, Out* out, std::size_t n, const value_rule& rule) {
     }
 }
 
+/// add of n codes by int32, for additions that int16 does not hold and for the last codes of a row: rare enough for one
+/// function of all modes.
+template <class Arch>
+[[gnu::noinline]] void add_values(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::size_t n,
+                                  const addition& q) {
+    using ops = simd::integer<Arch>;
+    constexpr std::size_t lanes = ops::lanes;
+    const auto left_a = ops::set(q.shift_a);
+    const auto left_b = ops::set(q.shift_b);
+    for (std::size_t i = 0; i < n; i += lanes) {
+        const int count = n - i < lanes ? static_cast<int>(n - i) : static_cast<int>(lanes);
+        const auto sum = ops::add(ops::shift_left(load_values<Arch>(a + i, count), left_a),
+                                  ops::shift_left(load_values<Arch>(b + i, count), left_b));
+        switch (q.rule.mode) {
+        case rounding::half_even: store_values<Arch, rounding::half_even>(out + i, sum, q.rule, count); break;
+        case rounding::half_away: store_values<Arch, rounding::half_away>(out + i, sum, q.rule, count); break;
+        case rounding::floor: store_values<Arch, rounding::floor>(out + i, sum, q.rule, count); break;
+        default: store_values<Arch, rounding::half_up>(out + i, sum, q.rule, count);
+        }
+    }
+}
+
 /// out = clamp(round(((a << shift_a) + (b << shift_b)) / 2^shift)) for `rows` rows of n codes, each `stride` codes
 /// behind the one before. Shifts of 0..22 keep the sum inside int32.
 template <class Arch, rounding Mode>
 void add(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::int64_t rows, std::size_t n,
          std::int64_t stride, const addition& q) {
-    using ops = simd::integer<Arch>;
-    constexpr std::size_t lanes = ops::lanes;
     // Nothing is rounded where nothing is shifted out.
     const add_words<Arch, Mode> rounded(q);
     const add_words<Arch, rounding::floor> whole(q);
@@ -145,8 +165,6 @@ void add(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::int6
         n *= static_cast<std::size_t>(rows);
         rows = 1;
     }
-    const auto left_a = ops::set(q.shift_a);
-    const auto left_b = ops::set(q.shift_b);
     for (std::int64_t row = 0; row < rows; ++row, a += stride, b += stride, out += stride) {
         std::size_t i = 0;
         if (in_words) {
@@ -155,12 +173,7 @@ void add(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::int6
             else
                 for (; i + rounded.step <= n; i += rounded.step) rounded(a + i, b + i, out + i);
         }
-        for (; i < n; i += lanes) {
-            const int count = n - i < lanes ? static_cast<int>(n - i) : static_cast<int>(lanes);
-            const auto sum = ops::add(ops::shift_left(load_values<Arch>(a + i, count), left_a),
-                                      ops::shift_left(load_values<Arch>(b + i, count), left_b));
-            store_values<Arch, Mode>(out + i, sum, q.rule, count);
-        }
+        if (i < n) add_values<Arch>(a + i, b + i, out + i, n - i, q);
     }
 }
 

@@ -22,16 +22,21 @@ PO2Q_INLINE void copy_inside(std::int8_t* to, std::int64_t to_step, const std::i
     const std::int64_t begin = std::clamp<std::int64_t>(-first, 0, count);
     const std::int64_t end = std::clamp<std::int64_t>(elements - first, begin, count);
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
-    if constexpr (Count % 64 == 0) {
-        for (std::int64_t i = 0; i < Count; i += 64) {
+    if constexpr (Count % 32 == 0) {
+        constexpr std::int64_t width = Count % 64 == 0 ? 64 : 32;
+        for (std::int64_t i = 0; i < Count; i += width) {
             const std::int64_t from = std::max(begin - i, std::int64_t{0});
-            const std::int64_t bits = std::min(end - i, std::int64_t{64}) - from;
-            const __mmask64 inside = bits <= 0 ? 0 : ~std::uint64_t{0} >> (64 - bits) << from;
+            const std::int64_t bits = std::min(end - i, width) - from;
+            const std::uint64_t inside = bits <= 0 ? 0 : ~std::uint64_t{0} >> (64 - bits) << from;
             // Where nothing is inside, an address that is.
             const std::int8_t* p = inside == 0 ? row : row + (first + i);
             std::int8_t* out = to + i;
-            for (std::int64_t r = 0; r < rows; ++r, p += step, out += to_step)
-                _mm512_storeu_si512(out, _mm512_maskz_loadu_epi8(inside, p));
+            for (std::int64_t r = 0; r < rows; ++r, p += step, out += to_step) {
+                if constexpr (width == 64) _mm512_storeu_si512(out, _mm512_maskz_loadu_epi8(inside, p));
+                else
+                    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                                        _mm256_maskz_loadu_epi8(static_cast<__mmask32>(inside), p));
+            }
         }
         return;
     }
