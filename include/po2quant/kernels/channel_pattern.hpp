@@ -2,6 +2,7 @@
 /// Exponents of consecutive elements whose channel is innermost, by vectors.
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include <po2quant/simd/floating.hpp>
 
@@ -47,10 +48,11 @@ private:
 /// Calls body(position, of(exponents of the lanes), count) for vectors of up to `lanes` elements that cover [0, n),
 /// where element i belongs to channel (first_channel + i) % channels.
 ///
-/// Vectors meet the same exponents again after `period` of them. Where that is soon, what `of` makes of each is kept.
-template <class Arch, class Of, class F>
+/// Vectors meet the same exponents again after `period` of them. Where that is soon, what `of` makes of each is kept,
+/// and four(position, what was kept of 4 vectors), if given, is called for whole vectors by fours.
+template <class Arch, class Of, class F, class Four = std::nullptr_t>
 PO2Q_INLINE void for_each_channel_vector(std::size_t n, const int* exponents, std::size_t channels,
-                                         std::size_t first_channel, Of&& of, F&& body) {
+                                         std::size_t first_channel, Of&& of, F&& body, Four&& four = nullptr) {
     using prepared = decltype(of(simd::i32<Arch>(0)));
     constexpr std::size_t lanes = simd::f32<Arch>::size;
     constexpr std::size_t most = 64;  // of 320 bytes at most, in L1
@@ -70,6 +72,20 @@ PO2Q_INLINE void for_each_channel_vector(std::size_t n, const int* exponents, st
         prepared kept[most];
         for (std::size_t k = 0; k < period; ++k) kept[k] = next();
         std::size_t k = 0;
+        if constexpr (!std::is_same_v<std::remove_cvref_t<Four>, std::nullptr_t>) {
+            // By fours the pattern is over after a multiple of 4.
+            std::size_t whole = period;
+            for (; whole % 4 != 0 && 2 * whole <= most; whole *= 2)
+                for (std::size_t j = 0; j < whole; ++j) kept[whole + j] = kept[j];
+            if (whole % 4 == 0) {
+                for (; i + 4 * lanes <= n; i += 4 * lanes) {
+                    four(i, kept + k);
+                    k += 4;
+                    if (k == whole) k = 0;
+                }
+                k %= period;
+            }
+        }
         for (; i + lanes <= n; i += lanes) {
             body(i, kept[k], lanes);
             if (++k == period) k = 0;

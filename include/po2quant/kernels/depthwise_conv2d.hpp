@@ -3,20 +3,20 @@
 ///
 ///   acc(y, j) = bias[j] + Σ_ky Σ_kx  row(y · stride + ky · dilation)[j + kx · tap] * weights[ky][kx][j]
 ///   out(y, j) = clamp( shift_right( acc(y, j), shift[j] ), low, high )
-/// A vector is some neighbouring elements j of an output row: channels of one pixel, or, where a layer moves by one
-/// pixel, of several; taps are `tap` = channels · dilation elements apart all the same.
+/// A vector is channels of one pixel; or, where a layer of few channels moves by one pixel, neighbouring elements j of
+/// an output row, of several pixels: taps are `tap` = channels · dilation elements apart all the same. Where it moves
+/// by two pixels, the lanes of such a vector are every other block of `channels` elements of an input row.
 ///
-/// Where it moves by two pixels, of few channels, a vector is several pixels too, and its lanes are every other block
-/// of `channels` elements of an input row.
-///
-/// Each vector walks down a strip of rows; rows and columns may be those of the image exchanged. An input row is loaded
-/// once per column tap, its taps interleaved into lanes (simd/depthwise_steps.hpp), and added to every output row that
-/// sees it: with a 3×3 kernel to three, kept in registers.
+/// Each vector walks down a strip of rows. Vectors of one pixel see the image with rows and columns exchanged: their
+/// walk goes along one of its rows, through memory as it lies, while the rows that the kernel sees stay in L1. An input
+/// row is loaded once per column tap, its taps interleaved into lanes (simd/depthwise_steps.hpp), and added to every
+/// output row that sees it: with a 3×3 kernel to three, kept in registers.
 ///
 ///   input row r   →   output row r − 2 (ky = 2), done: shift, pack, store
 ///                     output row r − 1 (ky = 1)
 ///                     output row r     (ky = 0), begins with the bias
-/// Rows of padding are left out, and each row's bias knows of it; columns of padding are lanes loaded as 0.
+/// Rows of padding are left out, and each row's bias knows of it; of columns of padding, zeros are loaded. The walks
+/// know nothing of these: depthwise_edge gives them copies.
 ///
 /// Layout of weights, packed by inference/depthwise_packing.hpp: [block][ky][⌈KW / taps⌉][vectors][lanes] dwords of
 /// `taps` codes each, zeros behind the last tap and channel.
@@ -29,8 +29,8 @@
 
 namespace po2quant::kernels {
 
-/// Output rows of a strip at most. Its first rows are computed for it alone, which 24 make little; three columns of
-/// them stay in L1.
+/// Output rows of a strip at most, where walks go down the rows of the image. Its first rows are computed for it alone,
+/// which 24 make little; three columns of them stay in L1.
 inline constexpr std::int64_t depthwise_rows = 24;
 /// Rows around those of a strip that a walk may begin and never end.
 inline constexpr std::int64_t depthwise_rows_before = 5 - 1;
@@ -57,8 +57,8 @@ struct depthwise_strip {
     std::int64_t rows;  ///< output rows
     std::int64_t columns;
     std::int64_t group;  ///< vectors of a column, whose lanes follow each other
-    std::int64_t last;   ///< lane of the last one's first, which may be one of the vector before
-    int lanes;           ///< of each vector that exist
+    std::int64_t last;   ///< first lane of the last one, which may share some with the one before
+    int lanes;           ///< of each vector that exist: fewer for depthwise_edge and depthwise_any only
     extent2d kernel;
     std::int64_t stride;    ///< of rows
     std::int64_t dilation;  ///< of rows

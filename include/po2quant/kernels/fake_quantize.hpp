@@ -374,7 +374,25 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
         else if (stream) simd::stream_store<Arch>(out + i, y[0]);
         else store_grid<Arch>(out + i, y[0], exact);
     };
-    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body);
+    // By fours: stores that alternate with loads wait for them.
+    const auto by_fours = [&](auto past_caches) PO2Q_INLINE_LAMBDA {
+        const auto four = [&](std::size_t i, const lanes* at) PO2Q_INLINE_LAMBDA {
+            batch y[4];
+            simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
+                const std::size_t p = i + k * batch::size;
+                y[k] = at[k](simd::load<Arch>(in + p), shared, p);
+            });
+            simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
+                const std::size_t p = i + k * batch::size;
+                if constexpr (past_caches) simd::stream_store<Arch>(out + p, y[k]);
+                else store_grid<Arch>(out + p, y[k], exact);
+            });
+        };
+        for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body, four);
+    };
+    if (any) for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body);
+    else if (stream) by_fours(std::true_type{});
+    else by_fours(std::false_type{});
     leave.finish();
     if (stream) simd::stream_fence<Arch>();
 }

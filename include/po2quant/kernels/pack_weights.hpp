@@ -55,7 +55,15 @@ PO2Q_INLINE void split_halves(std::int32_t* dwords) {
 
 /// One step: rows [codes] of `outputs` weights each.
 template <class Arch>
-[[gnu::noinline]] void pack_parts(const std::int8_t* const (&row)[8], const packed_step& s, std::int32_t* to) {
+PO2Q_INLINE void pack_step(const std::int8_t* const (&row)[8], const packed_step& s, std::int32_t* to) {
+    using ops = simd::integer<Arch>;
+    if constexpr (requires { ops::interleave_block({row[0], row[1], row[2], row[3]}, to); }) {
+        if (s.weight_bytes == 1 && s.codes == 4 && !s.halves_apart && s.vectors * s.lanes == 64 && s.vectors == 4 &&
+            s.outputs == 64) {
+            ops::interleave_block({row[0], row[1], row[2], row[3]}, to);
+            return;
+        }
+    }
     const int quarters = s.lanes / 4;  // of a register, 128 bits each
     const int parts = s.codes == 8 ? 2 : 1;
     for (int first = 0; first < s.vectors * s.lanes; first += 16) {
@@ -80,20 +88,6 @@ template <class Arch>
                 __builtin_memcpy(to + 4 * (place + r * quarters), dwords[r] + 4 * i, 4 * sizeof(std::int32_t));
         }
     }
-}
-
-/// The same, by a shorter way where there is one.
-template <class Arch>
-PO2Q_INLINE void pack_step(const std::int8_t* const (&row)[8], const packed_step& s, std::int32_t* to) {
-    using ops = simd::integer<Arch>;
-    if constexpr (requires { ops::interleave_block({row[0], row[1], row[2], row[3]}, to); }) {
-        if (s.weight_bytes == 1 && s.codes == 4 && !s.halves_apart && s.vectors * s.lanes == 64 && s.vectors == 4 &&
-            s.outputs == 64) {
-            ops::interleave_block({row[0], row[1], row[2], row[3]}, to);
-            return;
-        }
-    }
-    pack_parts<Arch>(row, s, to);
 }
 
 /// Consecutive rows of `length` neighbouring inputs, row_stride codes apart, to ⌈length / codes⌉ steps. The last step
