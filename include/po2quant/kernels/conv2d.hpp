@@ -222,19 +222,17 @@ template <class Arch, class Dot, int Tile, int Vectors, bool Short>
 template <class Dot, bool Short>
 inline constexpr bool few_tile_sizes = Short || Dot::codes == 2 || Dot::input_offset != 0;
 
-/// Whether it has tiles of a size. Of few, those of 1 pixel, the most, and perhaps half of that; of 3 registers of
-/// outputs, which few layers have, those of 1 and of even numbers; else of all, but 3 where 8 fit: equal parts of
-/// longer lines are larger, and lines of 3 go pixel by pixel.
-template <class Dot, int Vectors, bool Short>
+/// Whether it has tiles of a size. Of few, those of 1 pixel, the most, and perhaps half of that; else of all, but 3
+/// where 8 fit: equal parts of longer lines are larger, and lines of 3 go pixel by pixel.
+template <class Dot, bool Short>
 constexpr bool has_tile(int tile, int most) {
     if (tile == most || tile == 1) return true;
     if (few_tile_sizes<Dot, Short>) return tile == most / 2 && !Short && Dot::input_offset == 0;
-    if (Vectors == 3) return tile % 2 == 0;
     return tile != 3 || most < 8;
 }
 
 /// Lines are cut into as few tiles as hold their pixels, of as equal a size as can be: a tile of few pixels would wait
-/// for its own sums. Where sizes are missing, into the largest that fit.
+/// for its own sums. Where there are few sizes, into the largest that fit.
 template <class Arch, class Dot, int Vectors, bool Short>
 void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
     using Input = typename Dot::input;
@@ -242,9 +240,9 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
         if (pixel_lanes_fit<Arch>(rectangle)) return conv2d_pixel_lanes<Arch, Dot>(rectangle);
     constexpr int fit = conv2d_tile_pixels<Arch, Dot>(Vectors);
     constexpr int most = Short && fit > 4 ? 4 : fit;
-    constexpr bool equal = !few_tile_sizes<Dot, Short> && Vectors != 3;
+    constexpr bool few = few_tile_sizes<Dot, Short>;
     const conv2d_lines<Input> line(rectangle, most);
-    const bool one_by_one = equal && line.pixels == 3 && !has_tile<Dot, Vectors, Short>(3, most);
+    const bool one_by_one = line.pixels == 3 && !has_tile<Dot, Short>(3, most);
     const std::int64_t tiles = one_by_one ? 3 : (line.pixels + most - 1) / most;
     if (tiles == 0) return;
     [[maybe_unused]] const std::int64_t size = line.pixels / tiles;
@@ -253,9 +251,9 @@ void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
     std::int64_t begin = 0;
     simd::unroll<most>([&](auto i) PO2Q_INLINE_LAMBDA {
         constexpr int tile = most - i;
-        if constexpr (has_tile<Dot, Vectors, Short>(tile, most)) {
+        if constexpr (has_tile<Dot, Short>(tile, most)) {
             std::int64_t count = (line.pixels - begin) / tile;
-            if constexpr (equal) count = tile == size + 1 ? larger : tile == size ? tiles - larger : 0;
+            if constexpr (!few) count = tile == size + 1 ? larger : tile == size ? tiles - larger : 0;
             if (count == 0) return;
             conv2d_line_tiles<Arch, Dot, tile, Vectors, Short>(rectangle, line, store, begin, count);
             begin += count * tile;
