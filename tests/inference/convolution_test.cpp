@@ -137,7 +137,7 @@ TEST_CASE("depthwise_conv2d equals the reference") {
     random_source random;
     int compared = 0;
     for (int round = 0; round < rounds; ++round) {
-        const depthwise_conv2d_shape s = random_depthwise_shape(random);
+        const depthwise_conv2d_shape s = random_walked_shape(random);
         const auto layout = static_cast<weight_layout>(random.integer(0, 2));
         std::vector<std::int8_t> weights(static_cast<std::size_t>(s.weights()));
         fill(weights, random);

@@ -172,7 +172,7 @@ TEST_CASE("integer_forward_depthwise_conv2d equals the reference, and float32 co
     random_source random;
     counts seen;
     for (int round = 0; round < rounds; ++round) {
-        const depthwise_conv2d_shape s = random_depthwise_shape(random);
+        const depthwise_conv2d_shape s = random_walked_shape(random);
         const random_pass pass(random, {s.input, s.outputs(), s.window, s.input.channels}, 8);
         CAPTURE(s.input.batch, s.input.height, s.input.width, s.input.channels, s.multiplier, pass.input_q.format.bits,
                 pass.input_q.exponent, pass.exponents[0]);
@@ -200,7 +200,7 @@ void compare_passes(Layer& layer, const conv2d_shape& s, integer_format input, w
 TEST_CASE("integer forward: exponents, bias and weights that change from run to run") {
     random_source random;
     for (int round = 0; round < 20; ++round) {
-        const depthwise_conv2d_shape d = random_depthwise_shape(random);
+        const depthwise_conv2d_shape d = random_walked_shape(random);
         integer_forward_depthwise_conv2d depthwise(d, int8, weight_layout::hwio, layers.depthwise_conv2d,
                                                    layers.quantize);
         compare_passes(depthwise, {d.input, d.outputs(), d.window, d.input.channels}, int8, weight_layout::hwio, 3,

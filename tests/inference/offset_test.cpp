@@ -150,7 +150,7 @@ TEST_CASE("depthwise_conv2d takes an input offset off") {
     random_source random;
     int compared = 0;
     for (int round = 0; round < 1000; ++round) {
-        const depthwise_conv2d_shape s = random_depthwise_shape(random);
+        const depthwise_conv2d_shape s = random_walked_shape(random);
         CAPTURE(s.input.height, s.input.width, s.input.channels, s.multiplier, s.window.kernel.height,
                 s.window.kernel.width, s.window.stride.width, s.window.dilation.width);
         compared += with_layer(

@@ -143,7 +143,7 @@ TEST_CASE("conv2d weights are packed as documented") {
 TEST_CASE("depthwise weights are packed as documented") {
     random_source random;
     for (int round = 0; round < 400; ++round) {
-        const depthwise_conv2d_shape s = random_depthwise_shape(random);
+        const depthwise_conv2d_shape s = random_walked_shape(random);
         const auto layout = static_cast<weight_layout>(random.integer(0, 2));
         kernels::depthwise_table table{};
         table.pack = kernels::pack_functions_of<default_arch>;

@@ -85,28 +85,42 @@ inline conv2d_shape random_conv2d_shape(random_source& random) {
 
 inline depthwise_conv2d_shape random_depthwise_shape(random_source& random) {
     for (;;) {
-        // Square kernels, of which there are faster ones: few channels that move by two pixels, wide enough for vectors
-        // of several pixels; or rows that are walked in parts, of channels in parts.
-        if (const int kind = static_cast<int>(random.integer(0, 7)); kind < 2) {
+        // Few channels that move by two pixels, wide enough for vectors of several pixels.
+        if (random.integer(0, 7) == 0) {
             const std::int64_t kernel = random.integer(1, 2) * 2 + 1;
             const std::int64_t side = kernel - 1;
-            const std::int64_t stride = kind == 0 ? 2 : random.integer(1, 2);
-            depthwise_conv2d_shape s{.input = {}, .window = {.kernel = {kernel, kernel}, .stride = {stride, stride}}};
-            if (kind == 0)
-                s.input = {random.integer(1, 2), random.integer(1, 9), random.integer(5, 45), 8 * random.integer(1, 5)};
-            else s.input = {1, random.integer(1, 6), random.integer(1, 150), random.integer(1, 300)};
-            (random.integer(0, 1) ? s.window.dilation.width : s.window.dilation.height) =
-                random.integer(0, 3) == 0 ? 2 : 1;
+            depthwise_conv2d_shape s{
+                .input = {random.integer(1, 2), random.integer(1, 9), random.integer(5, 45), 8 * random.integer(1, 5)},
+                .window = {.kernel = {kernel, kernel}, .stride = {2, 2}}};
+            s.window.dilation.width = random.integer(0, 3) == 0 ? 2 : 1;
             s.window.padding = {random.integer(0, side), random.integer(0, side), random.integer(0, side),
                                 random.integer(0, side)};
             const nhwc out = s.output();
-            if (out.height > 0 && out.width > 0 && s.macs() <= 1000000) return s;
+            if (out.height > 0 && out.width > 0) return s;
         }
         depthwise_conv2d_shape s{.input = random_input(random),
                                  .multiplier = random.integer(0, 1) ? 1 : random.integer(2, 4)};
         s.window = random_window(random, s.input);
         if (s.macs() <= 300000) return s;
     }
+}
+
+/// The same, and layers whose rows are walked in parts, of channels in parts. The digests are of the others.
+inline depthwise_conv2d_shape random_walked_shape(random_source& random) {
+    while (random.integer(0, 3) == 0) {
+        const std::int64_t kernel = random.integer(1, 2) * 2 + 1;
+        const std::int64_t side = kernel - 1;
+        const std::int64_t stride = random.integer(1, 2);
+        depthwise_conv2d_shape s{
+            .input = {1, random.integer(1, 6), random.integer(1, 150), random.integer(1, 300)},
+            .window = {.kernel = {kernel, kernel}, .stride = {stride, random.integer(0, 3) == 0 ? 1 : stride}}};
+        s.window.dilation.height = random.integer(0, 3) == 0 ? 2 : 1;
+        s.window.padding = {random.integer(0, side), random.integer(0, side), random.integer(0, side),
+                            random.integer(0, side)};
+        const nhwc out = s.output();
+        if (out.height > 0 && out.width > 0 && s.macs() <= 1000000) return s;
+    }
+    return random_depthwise_shape(random);
 }
 
 /// Exponents, bias and rounding of a layer with `outputs` output channels, with the memory that spans point to.

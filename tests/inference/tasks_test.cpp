@@ -123,7 +123,7 @@ TEST_CASE("a batch is its images one by one") {
     random_source random;
     for (int round = 0; round < 40; ++round) {
         check_batch(random_conv2d_shape(random), random);
-        check_batch(random_depthwise_shape(random), random);
+        check_batch(random_walked_shape(random), random);
         check_batch(fully_connected_shape(1, random.integer(1, 99), random.integer(1, 99)), random);
     }
 }
