@@ -184,17 +184,18 @@ public:
     template <int Group>
     PO2Q_INLINE void load(std::uintptr_t x, typename Steps::lane_taps (&d)[Steps::vectors]) const {
         typename Steps::channels tap[Steps::taps];
-        // Of five taps, the last three from the third: compilers would go from one to the next, and run out of
-        // registers.
+        // Of four taps and a fifth, the last three from the third: compilers would go from one to the next, and run out
+        // of registers.
+        constexpr bool from_third = Kernel == 5 && Steps::taps == 4;
         std::uintptr_t third = x;
-        if constexpr (Kernel == 5) {
+        if constexpr (from_third) {
             third += 2 * static_cast<std::uintptr_t>(tap_);
             asm("" : "+r"(third));
         }
         simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
             constexpr int kx = Group * Steps::taps + k;
-            const std::int8_t* p = Kernel == 5 && kx >= 2 ? depthwise_vector<Steps>::address(third, (kx - 2) * tap_)
-                                                          : depthwise_vector<Steps>::address(x, kx * tap_);
+            const std::int8_t* p = from_third && kx >= 2 ? depthwise_vector<Steps>::address(third, (kx - 2) * tap_)
+                                                         : depthwise_vector<Steps>::address(x, kx * tap_);
             if constexpr (kx >= Kernel) tap[k] = tap[0];  // at weight 0
             else if constexpr (Spread) tap[k] = Steps::load(p, blocks_);
             else tap[k] = Steps::load(p);
