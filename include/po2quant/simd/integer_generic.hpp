@@ -267,7 +267,7 @@ struct integer_generic {
     static PO2Q_INLINE words multiply_high(words a, words b) {
         for (int i = 0; i < 2 * lanes; ++i) {
             std::int32_t product = a.lane[i] * b.lane[i];
-#if defined(__riscv) && !defined(__clang__)
+#if (defined(__riscv) || (defined(__arm__) && !defined(__ARM_NEON))) && !defined(__clang__)
             asm("" : "+r"(product));  // else g++ 12 computes four of them by one unsigned product of 64 bits
 #endif
             a.lane[i] = static_cast<std::int16_t>(product >> 16);
