@@ -163,12 +163,6 @@ private:
         columns_ = segments(seen_.input, w).columns;
     }
 
-    /// `length` in as few parts of `most` as can be, as equal as can be.
-    static std::int64_t parts(std::int64_t length, std::int64_t most) {
-        const std::int64_t count = (length + most - 1) / most;
-        return (length + count - 1) / count;
-    }
-
     /// Tasks: strips of rows, and in each runs of columns.
     void cut() {
         const nhwc output = seen_.output();
@@ -185,12 +179,12 @@ private:
             const std::int64_t rows = seen_.window.kernel.width + 1;
             most_rows = std::max<std::int64_t>(16, bytes / (rows * 64));
             const std::int64_t fit = bytes / (rows * std::min(most_rows, output.height) * steps().lanes);
-            part_ = parts(blocks_, std::max<std::int64_t>(1, fit));
+            part_ = part_length(blocks_, std::max<std::int64_t>(1, fit));
             line_ = output.width;
         }
         parts_ = (blocks_ + part_ - 1) / part_;
         lines_ = multiples * parts_;
-        rows_ = parts(output.height, most_rows);
+        rows_ = part_length(output.height, most_rows);
         strips_ = (output.height + rows_ - 1) / rows_;
         // About 2^17 multiply-accumulates each, a microsecond.
         const std::int64_t macs = rows_ * seen_.window.kernel.height * seen_.window.kernel.width * steps().lanes *

@@ -128,6 +128,12 @@ inline task_grid cut(const extent2d& output, std::int64_t pixels, std::int64_t l
     return g;
 }
 
+/// The length of each part, where `length` is cut into as few parts of at most `most` as can be, and as equal ones.
+inline std::int64_t part_length(std::int64_t length, std::int64_t most) {
+    const std::int64_t parts = (length + most - 1) / most;
+    return (length + parts - 1) / parts;
+}
+
 /// The part of [begin, end) inside [low, high).
 struct interval {
     std::int64_t begin;

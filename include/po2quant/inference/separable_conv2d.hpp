@@ -69,19 +69,15 @@ private:
     /// and the first rows of a strip cost as much as others and yield nothing, higher ones of a part of the rows. Fewer
     /// rows only where one column of them would not fit.
     void cut(const nhwc& between) {
-        const auto parts = [](std::int64_t length, std::int64_t most) {
-            const std::int64_t count = (length + most - 1) / most;
-            return (length + count - 1) / count;
-        };
         const std::int64_t column = between.channels;
         std::int64_t high = kernels::depthwise_rows;
         if (depthwise_.plan_.packing().walks_rows())
             high = std::clamp<std::int64_t>(strip_bytes / (between.width * column), 4, high);
         const std::int64_t most = std::max<std::int64_t>(1, strip_bytes / (column + 2 * margin));
-        rows_ = parts(between.height, std::min(high, most));
+        rows_ = detail::part_length(between.height, std::min(high, most));
         std::int64_t fit = strip_bytes / (rows_ * column);
         if (fit < between.width) fit = std::max<std::int64_t>(1, (strip_bytes / rows_ - 2 * margin) / column);
-        columns_ = parts(between.width, fit);
+        columns_ = detail::part_length(between.width, fit);
         row_strips_ = (between.height + rows_ - 1) / rows_;
         column_strips_ = (between.width + columns_ - 1) / columns_;
     }

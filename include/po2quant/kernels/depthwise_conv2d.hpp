@@ -221,10 +221,8 @@ inline constexpr int depthwise_slots = (Kernel + Stride - 1) / Stride;
 template <class Steps, int Kernel, int Stride>
 inline constexpr int depthwise_part = Steps::vectors == 4 && depthwise_slots<Kernel, Stride> > 3 ? 2 : Steps::vectors;
 
-/// What makes codes of sums, by epilogue::shift_words or as the block says.
 template <class Steps, bool Words>
-using depthwise_codes =
-    code_store<typename Steps::isa, Steps::vectors, Words ? code_path::shift_words : code_path::of_block>;
+using depthwise_codes = code_store<typename Steps::isa, Steps::vectors, Words>;
 
 /// Stores the sums of registers First … First + Count − 1 of a vector, as codes or by epilogue::floats.
 template <class Steps, bool Words, int First, int Count>

@@ -158,12 +158,10 @@ template <class Arch, int Vectors>
     for (int c = 0; c < count; ++c) codes[c * stride] = row[c];
 }
 
-/// Whether code_store goes by epilogue::shift or shift_words: known when a kernel is compiled, or read from the block.
-enum class code_path : std::uint8_t { shift, shift_words, of_block };
-
 /// From sums to int8 codes by epilogue::shift and shift_words, for blocks of `Vectors` registers of sums. Shifts and
-/// factors are operands in memory: registers are for sums.
-template <class Arch, int Vectors, code_path Path = code_path::of_block>
+/// factors are operands in memory: registers are for sums. Words: of blocks that all go by shift_words, so that kernels
+/// need not ask.
+template <class Arch, int Vectors, bool Words = false>
 class code_store {
     using ops = simd::integer<Arch>;
     using reg = typename ops::reg;
@@ -175,7 +173,7 @@ public:
     /// For the sums of `block` from lane `lane` on.
     PO2Q_INLINE explicit code_store(const requantize_block& block, std::int64_t lane = 0)
         : range_(block.range), by_words_(block.kind == epilogue::shift_words) {
-        if (Path != code_path::shift_words) shift_ = block.shift + lane;
+        if (!Words) shift_ = block.shift + lane;
         if (by_words()) factor_ = block.factor + 2 * lane;
     }
     /// Shifted sums of registers 2·I and 2·I + 1, narrowed; an odd last register stands for both.
@@ -206,9 +204,7 @@ public:
 
 private:
     static constexpr int last(int i) { return 2 * i + 1 < Vectors ? 2 * i + 1 : Vectors - 1; }
-    PO2Q_INLINE bool by_words() const {
-        return Path == code_path::of_block ? by_words_ : Path == code_path::shift_words;
-    }
+    PO2Q_INLINE bool by_words() const { return Words || by_words_; }
     PO2Q_INLINE reg shift(int v) const { return ops::load(shift_ + v * ops::lanes); }
 
     const std::int32_t* shift_ = nullptr;
