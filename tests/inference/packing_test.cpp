@@ -167,7 +167,7 @@ TEST_CASE("depthwise weights are packed as documented") {
             std::swap(seen.input.height, seen.input.width);
             CHECK(seen.output() == nhwc{s.output().batch, s.output().width, s.output().height, s.outputs()});
         }
-        const auto [kernel_height, kernel_width] = seen.window.kernel;
+        const std::int64_t kernel_height = seen.window.kernel.height, kernel_width = seen.window.kernel.width;
         const auto weight = [&](std::int64_t ky, std::int64_t kx, std::int64_t o) {
             const std::int64_t tap = exchanged ? kx * width + ky : ky * width + kx;
             return weights[static_cast<std::size_t>(tap * s.outputs() + o)];
