@@ -79,116 +79,108 @@ struct conv2d_lines {
     PO2Q_INLINE std::int64_t input(int p) const { return p * input_pixel; }
 };
 
-/// Adds a pixel's products with the weights of a step. The same function in tiles of all sizes: compilers spend most of
-/// their time on small functions.
-template <class Dot, int Vectors, class Reg, class Codes, class Weights>
-PO2Q_INLINE void multiply_add(Reg (&acc)[Vectors], const Codes& x, const Weights (&weights)[Vectors]) {
-    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { acc[v] = Dot::dot(acc[v], x, weights[v]); });
+/// The codes of a step of a pixel. Short: of `count`, less than a step has.
+template <class Dot, bool Short>
+PO2Q_INLINE auto step_codes(const typename Dot::input* p, std::int64_t count) {
+    if constexpr (Short) return Dot::broadcast_first(p, static_cast<int>(count));
+    else return Dot::broadcast(p);
+}
+/// Adds a pixel's products with the weights of a step.
+template <class Dot, class Reg, class Codes, class Weights, int... V>
+PO2Q_INLINE void multiply_add(Reg* acc, const Codes& x, const Weights& weights, simd::indices<V...>) {
+    ((acc[V] = Dot::dot(acc[V], x, weights[V])), ...);
+}
+/// Adds all pixels' products with register V of a step's weights, or of its step G of a group.
+template <class Dot, int V, class Tile, class Codes, class Weights, int... P>
+PO2Q_INLINE void multiply_add_pixels(Tile& acc, const Codes& x, const Weights& weights, simd::indices<P...>) {
+    ((acc[P][V] = Dot::dot(acc[P][V], x[P], weights)), ...);
+}
+template <class Dot, int G, int V, class Tile, class Codes, class Weights, int... P>
+PO2Q_INLINE void multiply_add_group(Tile& acc, const Codes& x, const Weights& weights, simd::indices<P...>) {
+    ((acc[P][V] = Dot::template dot<G>(acc[P][V], x[P], weights)), ...);
 }
 
-/// A tile of a line, from its pixel `first` on. Short: runs have less codes than a step takes.
-template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
+/// A tile of a line, from its pixel `first` on: pixels P, registers V. Short: runs have less codes than a step takes.
+template <class Arch, class Dot, bool Short, int... P, int... V>
 PO2Q_INLINE void conv2d_tile(const conv2d_rectangle<typename Dot::input>& r,
                              const conv2d_lines<typename Dot::input>& line, const typename Dot::input* first, char* out,
-                             const tile_store<Arch, Vectors>& store) {
+                             const tile_store<Arch, sizeof...(V)>& store, simd::indices<P...> pixels,
+                             simd::indices<V...> vectors) {
     using ops = simd::integer<Arch>;
     constexpr int step = ops::lanes * Dot::codes;  // weights of a register of outputs
-    typename ops::reg acc[Pixels][Vectors];
-    simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { load_registers<Arch, Vectors>(acc[p], r.bias); });
+    constexpr int step_weights = sizeof...(V) * step;
+    typename ops::reg acc[sizeof...(P)][sizeof...(V)];
+    (load_registers<Arch, sizeof...(V)>(acc[P], r.bias), ...);
     const std::int64_t steps = (r.run + Dot::codes - 1) / Dot::codes;
     for (std::int64_t t = 0; t < r.tap_count; ++t) {
-        const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
+        const auto* w = static_cast<const typename Dot::weight*>(r.weights) +
+                        r.taps[t].weights * static_cast<std::int64_t>(sizeof...(V) * ops::lanes);
         const typename Dot::input* at = first + r.taps[t].input;
         const typename Dot::input* const last = Short ? at : at + (r.run - Dot::codes);
         std::int64_t left = steps;
         if constexpr (!Short && requires { Dot::group; }) {
             constexpr int group_codes = Dot::group * Dot::codes;
             for (std::int64_t groups = r.run / group_codes; groups > 0; --groups) {
-                decltype(Dot::load_group(at)) x[Pixels];
-                simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { x[p] = Dot::load_group(at + line.input(p)); });
-                simd::unroll<Dot::group * Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
-                    constexpr int v = i % Vectors;
-                    const auto weights = Dot::load(w + i * step);
-                    simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA {
-                        acc[p][v] = Dot::template dot<i / Vectors>(acc[p][v], x[p], weights);
-                    });
+                const decltype(Dot::load_group(at)) x[] = {Dot::load_group(at + line.input(P))...};
+                simd::unroll<Dot::group>([&](auto g) PO2Q_INLINE_LAMBDA {
+                    (multiply_add_group<Dot, g, V>(acc, x, Dot::load(w + g * step_weights + V * step), pixels), ...);
                 });
                 at += group_codes;
-                w += Dot::group * Vectors * step;
+                w += Dot::group * step_weights;
                 left -= Dot::group;
             }
         }
-        for (; left > 0; --left, at += Dot::codes, w += Vectors * step) {
+        for (; left > 0; --left, at += Dot::codes, w += step_weights) {
             if (at > last) at = last;
-            const auto codes_of = [&](auto p) PO2Q_INLINE_LAMBDA {
-                if constexpr (Short)
-                    return Dot::broadcast_first(first + r.taps[t].input + line.input(p), static_cast<int>(r.run));
-                else return Dot::broadcast(at + line.input(p));
-            };
             if constexpr (Dot::keep_weights) {
-                decltype(Dot::load(w)) weights[Vectors];
-                simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { weights[v] = Dot::load(w + v * step); });
-                simd::unroll<Pixels>(
-                    [&](auto p) PO2Q_INLINE_LAMBDA { multiply_add<Dot, Vectors>(acc[p], codes_of(p), weights); });
+                const decltype(Dot::load(w)) weights[] = {Dot::load(w + V * step)...};
+                (multiply_add<Dot>(acc[P], step_codes<Dot, Short>(at + line.input(P), r.run), weights, vectors), ...);
             } else {
-                decltype(Dot::broadcast(at)) x[Pixels];
-                simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { x[p] = codes_of(p); });
-                simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
-                    const auto weights = Dot::load(w + v * step);
-                    simd::unroll<Pixels>([&](auto p)
-                                             PO2Q_INLINE_LAMBDA { acc[p][v] = Dot::dot(acc[p][v], x[p], weights); });
-                });
+                const decltype(Dot::broadcast(at)) x[] = {step_codes<Dot, Short>(at + line.input(P), r.run)...};
+                (multiply_add_pixels<Dot, V>(acc, x, Dot::load(w + V * step), pixels), ...);
             }
         }
     }
-    store_tile<Arch>(out, line.output_pixel, acc, r.requantize, store, r.outputs);
+    store_tile<Arch>(out, line.output_pixel, acc, r.requantize, store, r.outputs, pixels);
 }
 
-/// The same by pairs of pixels.
-template <class Arch, class Dot, int Pixels, int Vectors, bool Short>
+/// The same by pairs H of pixels.
+template <class Arch, class Dot, bool Short, int... P, int... V, int... H>
 PO2Q_INLINE void conv2d_pair_tile(const conv2d_rectangle<typename Dot::input>& r,
                                   const conv2d_lines<typename Dot::input>& line, const typename Dot::input* first,
-                                  char* out, const tile_store<Arch, Vectors>& store) {
+                                  char* out, const tile_store<Arch, sizeof...(V)>& store, simd::indices<P...> pixels,
+                                  simd::indices<V...>, simd::indices<H...> pairs) {
     using ops = simd::integer<Arch>;
+    constexpr int count = sizeof...(P);
     constexpr int step = ops::lanes * Dot::codes;  // weights of a register of outputs
-    constexpr int pairs = (Pixels + 1) / 2;
-    typename Dot::pair_sums sums[pairs][Vectors];
-    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
-        const auto bias = Dot::begin(ops::load(r.bias + v * ops::lanes));
-        simd::unroll<pairs>([&](auto p) PO2Q_INLINE_LAMBDA { sums[p][v] = bias; });
-    });
+    constexpr int step_weights = sizeof...(V) * step;
+    typename Dot::pair_sums sums[sizeof...(H)][sizeof...(V)];
+    const auto begin = [&](typename Dot::pair_sums* of)
+                           PO2Q_INLINE_LAMBDA { ((of[V] = Dot::begin(ops::load(r.bias + V * ops::lanes))), ...); };
+    (begin(sums[H]), ...);
     const std::int64_t steps = (r.run + Dot::codes - 1) / Dot::codes;
     for (std::int64_t t = 0; t < r.tap_count; ++t) {
-        const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * Vectors * ops::lanes;
+        const auto* w = static_cast<const typename Dot::weight*>(r.weights) +
+                        r.taps[t].weights * static_cast<std::int64_t>(sizeof...(V) * ops::lanes);
         const typename Dot::input* at = first + r.taps[t].input;
         const typename Dot::input* const last = Short ? at : at + (r.run - Dot::codes);
-        for (std::int64_t left = steps; left > 0; --left, at += Dot::codes, w += Vectors * step) {
+        const auto load = [&](std::int64_t one, std::int64_t other) PO2Q_INLINE_LAMBDA {
+            if constexpr (Short) return Dot::load_pair_first(at + one, at + other, static_cast<int>(r.run));
+            else return Dot::load_pair(at + one, at + other);
+        };
+        for (std::int64_t left = steps; left > 0; --left, at += Dot::codes, w += step_weights) {
             if (at > last) at = last;
-            decltype(Dot::load_pair(at, at)) x[pairs];
-            simd::unroll<pairs>([&](auto p) PO2Q_INLINE_LAMBDA {
-                const std::int64_t one = line.input(2 * p);
-                const std::int64_t other = line.input(2 * p + 1 < Pixels ? 2 * p + 1 : 2 * p);
-                if constexpr (Short) {
-                    const auto* run = first + r.taps[t].input;
-                    x[p] = Dot::load_pair_first(run + one, run + other, static_cast<int>(r.run));
-                } else {
-                    x[p] = Dot::load_pair(at + one, at + other);
-                }
-            });
-            simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
-                const auto weights = Dot::load(w + v * step);
-                simd::unroll<pairs>([&](auto p)
-                                        PO2Q_INLINE_LAMBDA { sums[p][v] = Dot::dot(sums[p][v], x[p], weights); });
-            });
+            // An odd last pixel stands for two.
+            const decltype(Dot::load_pair(at, at)) x[] = {
+                load(line.input(2 * H), line.input(2 * H + 1 < count ? 2 * H + 1 : 2 * H))...};
+            (multiply_add_pixels<Dot, V>(sums, x, Dot::load(w + V * step), pairs), ...);
         }
     }
-    typename ops::reg acc[Pixels][Vectors];
-    simd::unroll<Pixels * Vectors>([&](auto i) PO2Q_INLINE_LAMBDA {
-        constexpr int p = i / Vectors;
-        const auto& pair = sums[p / 2][i % Vectors];
-        acc[p][i % Vectors] = p % 2 == 0 ? pair.first() : pair.second();
-    });
-    store_tile<Arch>(out, line.output_pixel, acc, r.requantize, store, r.outputs);
+    typename ops::reg acc[count][sizeof...(V)];
+    const auto end = [&](typename ops::reg* to, const typename Dot::pair_sums* of, bool second)
+                         PO2Q_INLINE_LAMBDA { ((to[V] = second ? of[V].second() : of[V].first()), ...); };
+    (end(acc[P], sums[P / 2], P % 2 != 0), ...);
+    store_tile<Arch>(out, line.output_pixel, acc, r.requantize, store, r.outputs, pixels);
 }
 
 /// Tiles of one size of every line, `count` from pixel `begin` on: a function of its own, so that the registers of one
@@ -205,12 +197,16 @@ template <class Arch, class Dot, int Tile, int Vectors, bool Short>
     const own r = rectangle;
     const conv2d_lines<Input> line = lines;
     const tile_store<Arch, Vectors> store = shared_store;
+    constexpr auto pixels = simd::up_to<Tile>;
+    constexpr auto vectors = simd::up_to<Vectors>;
     for (std::int64_t l = 0; l < line.lines; ++l) {
         const Input* pixel = r.input + l * line.input_line + begin * line.input_pixel;
         char* out = static_cast<char*>(r.output) + l * line.output_line + begin * line.output_pixel;
         for (std::int64_t k = 0; k < count; ++k) {
-            if constexpr (by_pairs<Dot>) conv2d_pair_tile<Arch, Dot, Tile, Vectors, Short>(r, line, pixel, out, store);
-            else conv2d_tile<Arch, Dot, Tile, Vectors, Short>(r, line, pixel, out, store);
+            if constexpr (by_pairs<Dot>)
+                conv2d_pair_tile<Arch, Dot, Short>(r, line, pixel, out, store, pixels, vectors,
+                                                   simd::up_to<(Tile + 1) / 2>);
+            else conv2d_tile<Arch, Dot, Short>(r, line, pixel, out, store, pixels, vectors);
             pixel += Tile * line.input_pixel;
             out += Tile * line.output_pixel;
         }
@@ -231,34 +227,53 @@ constexpr bool has_tile(int tile, int most) {
     return tile != 3 || most < 8;
 }
 
+/// conv2d_line_tiles by the size of a tile, less one; null where there is none of a size.
+template <class Arch, class Dot, int Vectors>
+using line_tiles_function = void (*)(const conv2d_rectangle<typename Dot::input>&,
+                                     const conv2d_lines<typename Dot::input>&, const tile_store<Arch, Vectors>&,
+                                     std::int64_t, std::int64_t);
+template <class Arch, class Dot, int Vectors, bool Short, int Tile, int Most>
+constexpr line_tiles_function<Arch, Dot, Vectors> line_tiles_of() {
+    if constexpr (has_tile<Dot, Short>(Tile, Most)) return &conv2d_line_tiles<Arch, Dot, Tile, Vectors, Short>;
+    else return nullptr;
+}
+
 /// Lines are cut into as few tiles as hold their pixels, of as equal a size as can be: a tile of few pixels would wait
-/// for its own sums. Where there are few sizes, into the largest that fit.
+/// for its own sums. Where there are few sizes, into the largest that fit. Sizes I + 1.
+template <class Arch, class Dot, int Vectors, bool Short, int... I>
+PO2Q_INLINE void conv2d_lines_by_tiles(const conv2d_rectangle<typename Dot::input>& rectangle, simd::indices<I...>) {
+    constexpr int most = sizeof...(I);
+    static constexpr line_tiles_function<Arch, Dot, Vectors> line_tiles[] = {
+        line_tiles_of<Arch, Dot, Vectors, Short, I + 1, most>()...};
+    const conv2d_lines<typename Dot::input> line(rectangle, most);
+    if (line.pixels == 0) return;
+    const tile_store<Arch, Vectors> store(rectangle.requantize, rectangle.outputs);
+    std::int64_t begin = 0;
+    const auto take = [&](std::int64_t tile, std::int64_t count) {
+        if (count == 0) return;
+        line_tiles[tile - 1](rectangle, line, store, begin, count);
+        begin += count * tile;
+    };
+    if constexpr (few_tile_sizes<Dot, Short>) {
+        for (int tile = most; tile > 0; --tile)
+            if (has_tile<Dot, Short>(tile, most)) take(tile, (line.pixels - begin) / tile);
+    } else {
+        const bool one_by_one = line.pixels == 3 && !has_tile<Dot, Short>(3, most);
+        const std::int64_t tiles = one_by_one ? 3 : (line.pixels + most - 1) / most;
+        const std::int64_t size = line.pixels / tiles;
+        const std::int64_t larger = line.pixels % tiles;  // tiles of size + 1
+        take(size + 1, larger);
+        take(size, tiles - larger);
+    }
+}
+
 template <class Arch, class Dot, int Vectors, bool Short>
 void conv2d(const conv2d_rectangle<typename Dot::input>& rectangle) {
-    using Input = typename Dot::input;
     if constexpr (Vectors == 1 && has_pixel_lanes<Arch, Dot>)
         if (pixel_lanes_fit<Arch>(rectangle)) return conv2d_pixel_lanes<Arch, Dot>(rectangle);
     constexpr int fit = conv2d_tile_pixels<Arch, Dot>(Vectors);
     constexpr int most = Short && fit > 4 ? 4 : fit;
-    constexpr bool few = few_tile_sizes<Dot, Short>;
-    const conv2d_lines<Input> line(rectangle, most);
-    const bool one_by_one = line.pixels == 3 && !has_tile<Dot, Short>(3, most);
-    const std::int64_t tiles = one_by_one ? 3 : (line.pixels + most - 1) / most;
-    if (tiles == 0) return;
-    [[maybe_unused]] const std::int64_t size = line.pixels / tiles;
-    [[maybe_unused]] const std::int64_t larger = line.pixels % tiles;  // tiles of size + 1
-    const tile_store<Arch, Vectors> store(rectangle.requantize, rectangle.outputs);
-    std::int64_t begin = 0;
-    simd::unroll<most>([&](auto i) PO2Q_INLINE_LAMBDA {
-        constexpr int tile = most - i;
-        if constexpr (has_tile<Dot, Short>(tile, most)) {
-            std::int64_t count = (line.pixels - begin) / tile;
-            if constexpr (!few) count = tile == size + 1 ? larger : tile == size ? tiles - larger : 0;
-            if (count == 0) return;
-            conv2d_line_tiles<Arch, Dot, tile, Vectors, Short>(rectangle, line, store, begin, count);
-            begin += count * tile;
-        }
-    });
+    conv2d_lines_by_tiles<Arch, Dot, Vectors, Short>(rectangle, simd::up_to<most>);
     if (rectangle.requantize.stream) simd::stream_fence<Arch>();
 }
 

@@ -28,45 +28,44 @@ PO2Q_INLINE bool pixel_lanes_fit(const conv2d_rectangle<Input>& r) {
            r.requantize.kind <= epilogue::shift;
 }
 
-/// Groups registers of pixels from `pixel` on: two share the loads of weights.
-template <class Arch, class Dot, int Groups>
+/// Adds the products of all groups' codes with an output's weights.
+template <class Dot, class Sums, class Step, int... G>
+PO2Q_INLINE void multiply_add_groups(Sums& acc, int output, const Step& codes, const typename Dot::weight* weights,
+                                     simd::indices<G...>) {
+    const typename Dot::step w = Dot::broadcast(weights);
+    ((acc[G][output] = Dot::dot(acc[G][output], codes[G], w)), ...);
+}
+
+/// Registers G of pixels from `pixel` on, outputs O: two registers share the loads of weights.
+template <class Arch, class Dot, int... G, int... O>
 PO2Q_INLINE void conv2d_pixel_lanes_tile(const conv2d_rectangle<typename Dot::input>& r,
                                          const typename Dot::input* pixel, std::int8_t* out,
-                                         const typename simd::integer<Arch>::pixel_lanes& gather) {
+                                         const typename simd::integer<Arch>::pixel_lanes& gather,
+                                         simd::indices<G...> groups, simd::indices<O...>) {
     using ops = simd::integer<Arch>;
+    using reg = typename ops::reg;
     using lanes = typename ops::pixel_lanes;
-    typename ops::reg acc[Groups][lanes::outputs];
-    simd::unroll<lanes::outputs>([&](auto o) PO2Q_INLINE_LAMBDA {
-        const auto bias = ops::set(r.bias[o]);
-        simd::unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA { acc[g][o] = bias; });
-    });
+    reg acc[sizeof...(G)][sizeof...(O)];
+    const auto begin = [&](reg* sums) PO2Q_INLINE_LAMBDA { ((sums[O] = ops::set(r.bias[O])), ...); };
+    (begin(acc[G]), ...);
     for (std::int64_t t = 0; t < r.tap_count; ++t) {
         const auto* w = static_cast<const typename Dot::weight*>(r.weights) + r.taps[t].weights * ops::lanes;
         const auto* at = pixel + r.taps[t].input;
         for (std::int64_t left = r.run; left > 0; left -= Dot::codes) {
             // A last step reaches back over codes whose weights are 0 there.
             if (left < Dot::codes && r.run >= Dot::codes) at += left - Dot::codes;
-            typename Dot::step codes[Groups];
-            simd::unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA {
-                codes[g] = {gather.load(at + g * (lanes::pixels * r.input_column))};
-            });
-            simd::unroll<lanes::outputs>([&](auto o) PO2Q_INLINE_LAMBDA {
-                const typename Dot::step weights = Dot::broadcast(w + o * Dot::codes);
-                simd::unroll<Groups>([&](auto g)
-                                         PO2Q_INLINE_LAMBDA { acc[g][o] = Dot::dot(acc[g][o], codes[g], weights); });
-            });
+            const typename Dot::step codes[] = {{gather.load(at + G * (lanes::pixels * r.input_column))}...};
+            (multiply_add_groups<Dot>(acc, O, codes, w + O * Dot::codes, groups), ...);
             at += Dot::codes;
             w += ops::lanes * Dot::codes;
         }
     }
-    simd::unroll<lanes::outputs>([&](auto o) PO2Q_INLINE_LAMBDA {
-        const auto shift = ops::set(r.requantize.shift[o]);
-        simd::unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA { acc[g][o] = ops::shift_right(acc[g][o], shift); });
-    });
-    simd::unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA {
-        lanes::template store<Arch>(out + g * (lanes::pixels * r.output_column), r.output_column, acc[g],
-                                    r.requantize.range, r.outputs);
-    });
+    const auto end = [&](reg* sums, std::int64_t pixels) PO2Q_INLINE_LAMBDA {
+        const reg shifted[] = {ops::shift_right(sums[O], ops::set(r.requantize.shift[O]))...};
+        lanes::template store<Arch>(out + pixels * r.output_column, r.output_column, shifted, r.requantize.range,
+                                    r.outputs);
+    };
+    (end(acc[G], G * lanes::pixels), ...);
 }
 
 template <class Arch, class Dot>
@@ -80,7 +79,8 @@ void conv2d_pixel_lanes(const conv2d_rectangle<typename Dot::input>& rectangle) 
         const auto tile = [&](auto groups, std::int64_t next) PO2Q_INLINE_LAMBDA {
             constexpr int pixels = groups * lanes::pixels;
             const std::int64_t x = next < r.columns - pixels ? next : r.columns - pixels;
-            conv2d_pixel_lanes_tile<Arch, Dot, groups>(r, row + x * r.input_column, out + x * r.output_column, gather);
+            conv2d_pixel_lanes_tile<Arch, Dot>(r, row + x * r.input_column, out + x * r.output_column, gather,
+                                               simd::up_to<groups>, simd::up_to<lanes::outputs>);
             return next + pixels;
         };
         for (std::int64_t next = 0; next < r.columns;) {

@@ -106,7 +106,7 @@ PO2Q_INLINE void store_tile_pixels(const std::int32_t* sums, char* output, std::
     typename ops::reg acc[Pixels][Vectors];
     simd::unroll<Pixels * Vectors>(
         [&](auto i) PO2Q_INLINE_LAMBDA { acc[i / Vectors][i % Vectors] = ops::load(sums + i * ops::lanes); });
-    store(output, step, acc, r.requantize, r.outputs);
+    store(output, step, acc, r.requantize, r.outputs, simd::up_to<Pixels>);
 }
 
 template <class Arch, class Tiles, int Vectors, bool Short>

@@ -116,9 +116,7 @@ struct depthwise_vector {
     /// Sums of registers First and following begin with the bias.
     template <int First, int Count>
     PO2Q_INLINE void begin(std::int64_t row_bias, reg (&acc)[Count]) const {
-        const std::int32_t* b = bias + row_bias;
-        simd::unroll<Count>([&](auto v)
-                                PO2Q_INLINE_LAMBDA { acc[v] = Steps::ops::load(b + (First + v) * Steps::ops::lanes); });
+        load_registers<typename Steps::isa, Count>(acc, bias + row_bias + First * Steps::ops::lanes);
     }
     static PO2Q_INLINE const std::int8_t* address(std::uintptr_t x, std::int64_t distance) {
         return reinterpret_cast<const std::int8_t*>(x + static_cast<std::uintptr_t>(distance));
@@ -154,23 +152,34 @@ struct depthwise_weights {
     static constexpr int groups = (Kernel + Steps::taps - 1) / Steps::taps;
     static constexpr int all = Kernel * groups * Count;
     static constexpr int kept = all < Steps::weight_registers ? all : Steps::weight_registers;
+    const std::int32_t* memory;
     typename Steps::lane_taps reg[kept > 0 ? kept : 1];
-    const std::int32_t* memory = nullptr;
 
     static constexpr int place(int i) { return (i / Count * Steps::vectors + First + i % Count) * Steps::ops::lanes; }
-    PO2Q_INLINE void load(const std::int32_t* weights) {
-        memory = weights;
-        simd::unroll<kept>([&](auto i) PO2Q_INLINE_LAMBDA { reg[i] = Steps::load_weights(weights + place(i)); });
-    }
-    /// Adds the products of taps d with the weights of a row of the kernel and a group of its taps.
-    template <int RowGroup>
+    PO2Q_INLINE explicit depthwise_weights(const std::int32_t* weights) : memory(weights) { keep(simd::up_to<kept>); }
+    /// Adds the products of taps d with the weights of a row of the kernel and a group of its taps; nothing where the
+    /// kernel has no such row.
+    template <int Row, int Group>
     PO2Q_INLINE void multiply_add(typename Steps::reg (&acc)[Count],
                                   const typename Steps::lane_taps (&d)[Steps::vectors]) const {
-        simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
-            constexpr int i = RowGroup * Count + v;
-            if constexpr (i < kept) acc[v] = Steps::dot(acc[v], d[First + v], reg[i]);
-            else acc[v] = Steps::dot(acc[v], d[First + v], memory + place(i));
-        });
+        if constexpr (Row < Kernel) multiply_add_registers<(Row * groups + Group) * Count>(acc, d, simd::up_to<Count>);
+    }
+
+private:
+    template <int... I>
+    PO2Q_INLINE void keep(simd::indices<I...>) {
+        ((reg[I] = Steps::load_weights(memory + place(I))), ...);
+    }
+    template <int I, int... V>
+    PO2Q_INLINE void multiply_add_registers(typename Steps::reg (&acc)[Count],
+                                            const typename Steps::lane_taps (&d)[Steps::vectors],
+                                            simd::indices<V...>) const {
+        ((acc[V] = product<I + V>(acc[V], d[First + V])), ...);
+    }
+    template <int I>
+    PO2Q_INLINE typename Steps::reg product(typename Steps::reg acc, typename Steps::lane_taps d) const {
+        if constexpr (I < kept) return Steps::dot(acc, d, reg[I]);
+        else return Steps::dot(acc, d, memory + place(I));
     }
 };
 
@@ -186,24 +195,31 @@ public:
         typename Steps::channels tap[Steps::taps];
         // Of four taps and a fifth, the last three from the third: compilers would go from one to the next, and run out
         // of registers.
-        constexpr bool from_third = Kernel == 5 && Steps::taps == 4;
         std::uintptr_t third = x;
         if constexpr (from_third) {
             third += 2 * static_cast<std::uintptr_t>(tap_);
             asm("" : "+r"(third));
         }
-        simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
-            constexpr int kx = Group * Steps::taps + k;
-            const std::int8_t* p = from_third && kx >= 2 ? depthwise_vector<Steps>::address(third, (kx - 2) * tap_)
-                                                         : depthwise_vector<Steps>::address(x, kx * tap_);
-            if constexpr (kx >= Kernel) tap[k] = tap[0];  // at weight 0
-            else if constexpr (Spread) tap[k] = Steps::load(p, blocks_);
-            else tap[k] = Steps::load(p);
-        });
+        load_group<Group * Steps::taps>(tap, x, third, simd::up_to<Steps::taps>);
         Steps::interleave(tap, d);
     }
 
 private:
+    static constexpr bool from_third = Kernel == 5 && Steps::taps == 4;
+
+    template <int First, int... K>
+    PO2Q_INLINE void load_group(typename Steps::channels* tap, std::uintptr_t x, std::uintptr_t third,
+                                simd::indices<K...>) const {
+        // Those behind the last are read at weight 0.
+        ((tap[K] = First + K < Kernel ? load_tap<First + K>(x, third) : tap[0]), ...);
+    }
+    template <int Tap>
+    PO2Q_INLINE typename Steps::channels load_tap(std::uintptr_t x, std::uintptr_t third) const {
+        const std::int8_t* p = from_third && Tap >= 2 ? depthwise_vector<Steps>::address(third, (Tap - 2) * tap_)
+                                                      : depthwise_vector<Steps>::address(x, Tap * tap_);
+        if constexpr (Spread) return Steps::load(p, blocks_);
+        else return Steps::load(p);
+    }
     static PO2Q_INLINE auto blocks(std::int64_t spread) {
         if constexpr (Spread) return typename Steps::spread(spread);
         else return 0;
@@ -246,6 +262,23 @@ PO2Q_INLINE void depthwise_store(char* out, const depthwise_vector<Steps>& vecto
     }
 }
 
+/// Adds a group of taps of an input row to all output rows that see it: to that of slot Phase − M by row
+/// First + Stride · M of the kernel.
+template <int First, int Stride, int Phase, int Group, class Sums, class Taps, class Weights, int... M>
+PO2Q_INLINE void depthwise_add_group(Sums& acc, const Taps& d, const Weights& weights, simd::indices<M...>) {
+    constexpr int slots = sizeof...(M);
+    (weights.template multiply_add<First + Stride * M, Group>(acc[(Phase - M + slots) % slots], d), ...);
+}
+/// All groups G of taps of the input row at x.
+template <class Steps, int First, int Stride, int Phase, int Slots, class Reg, class Taps, class Weights, int... G>
+PO2Q_INLINE void depthwise_add_row(Reg (&acc)[Slots], const Taps& taps, std::uintptr_t x, const Weights& weights,
+                                   simd::indices<G...>) {
+    typename Steps::lane_taps d[sizeof...(G)][Steps::vectors];
+    ((taps.template load<G>(x, d[G]),
+      depthwise_add_group<First, Stride, Phase, G>(acc, d[G], weights, simd::up_to<Slots>)),
+     ...);
+}
+
 /// Square kernels of Kernel taps, rows moving by Stride, for registers First … First + Count − 1 of a vector. All lanes
 /// of all taps lie inside their row, and all leave side by side: by epilogue::shift_words (Words), or by shift or
 /// floats. Spread: lanes are every other block.
@@ -279,15 +312,7 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
         ++row_bias;
         simd::unroll<Stride>([&](auto q) PO2Q_INLINE_LAMBDA {
             if (static_cast<std::uint64_t>(row) < row_end) {
-                simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
-                    typename Steps::lane_taps d[Steps::vectors];
-                    taps.template load<g>(x, d);
-                    simd::unroll<slots>([&](auto m) PO2Q_INLINE_LAMBDA {
-                        constexpr int ky = q + Stride * m;
-                        if constexpr (ky < Kernel)
-                            weights.template multiply_add<ky * groups + g>(acc[(phase - m + slots) % slots], d);
-                    });
-                });
+                depthwise_add_row<Steps, q, Stride, phase, slots>(acc, taps, x, weights, simd::up_to<groups>);
             }
             ++row;
             x += static_cast<std::uintptr_t>(vector.input_row);
@@ -325,21 +350,20 @@ void depthwise_square(const depthwise_strip& strip) {
         for_each_vector(s, [&](std::int64_t column, std::int64_t i, std::int64_t block) PO2Q_INLINE_LAMBDA {
             const depthwise_vector<Steps> vector(s, column, i, block, kind);
             const codes_type codes(s.requantize, vector.block_lane);
-            depthwise_weights<Steps, Kernel, 0, 2> low;
-            low.load(vector.weights);
+            const depthwise_weights<Steps, Kernel, 0, 2> low(vector.weights);
             depthwise_walk<Steps, Kernel, Stride, Words, Spread>(vector, s, low, codes);
-            depthwise_weights<Steps, Kernel, 2, 2> high;
-            high.load(vector.weights);
+            const depthwise_weights<Steps, Kernel, 2, 2> high(vector.weights);
             depthwise_walk<Steps, Kernel, Stride, Words, Spread>(vector, s, high, codes);
         });
     } else {
         // What belongs to a block stays where it is while columns of the same block follow each other.
-        depthwise_weights<Steps, Kernel, 0, Steps::vectors> weights;
-        codes_type codes(s.requantize);
+        using weights_type = depthwise_weights<Steps, Kernel, 0, Steps::vectors>;
+        weights_type weights(s.weights + s.block * s.block_weights);
+        codes_type codes(s.requantize, s.block * Steps::lanes);
         for_each_vector(s, [&](std::int64_t column, std::int64_t i, std::int64_t block) PO2Q_INLINE_LAMBDA {
             const depthwise_vector<Steps> vector(s, column, i, block, kind);
             if (weights.memory != vector.weights) {
-                weights.load(vector.weights);
+                weights = weights_type(vector.weights);
                 codes = codes_type(s.requantize, vector.block_lane);
             }
             depthwise_walk<Steps, Kernel, Stride, Words, Spread>(vector, s, weights, codes);

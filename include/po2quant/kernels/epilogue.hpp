@@ -289,10 +289,10 @@ struct tile_store {
     code_store<Arch, Vectors> codes;
 
     PO2Q_INLINE tile_store(const requantize_block& block, int) : codes(block) {}
-    template <int Pixels>
-    PO2Q_INLINE void operator()(char* out, std::int64_t step, const reg (&acc)[Pixels][Vectors],
-                                const requantize_block&, int count) const {
-        simd::unroll<Pixels>([&](auto p) PO2Q_INLINE_LAMBDA { codes.store(out + p * step, acc[p], count); });
+    template <int... P>
+    PO2Q_INLINE void operator()(char* out, std::int64_t step, const reg (&acc)[sizeof...(P)][Vectors],
+                                const requantize_block&, int count, simd::indices<P...>) const {
+        (codes.store(out + P * step, acc[P], count), ...);
     }
 };
 
@@ -311,58 +311,60 @@ requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arc
         : codes(block),
           factor(block.kind == epilogue::shift_words ? codes.template factor<0>() : ops::zero_words()),
           pixels(count) {}
-    template <int Pixels>
-    PO2Q_INLINE void operator()(char* out, std::int64_t step, const reg (&acc)[Pixels][Vectors],
-                                const requantize_block& block, int count) const {
-        constexpr int groups = Pixels / group::pixels;
+    template <int... P>
+    PO2Q_INLINE void operator()(char* out, std::int64_t step, const reg (&acc)[sizeof...(P)][Vectors],
+                                const requantize_block& block, int count, simd::indices<P...>) const {
+        constexpr int groups = sizeof...(P) / group::pixels;
         constexpr int grouped = groups * group::pixels;
-        simd::unroll<Pixels - grouped>(
-            [&](auto p) PO2Q_INLINE_LAMBDA { codes.store(out + (grouped + p) * step, acc[grouped + p], count); });
-        if constexpr (groups > 0) {
-            typename ops::bytes packed[groups];
-            const auto pack_groups = [&](auto by_words) PO2Q_INLINE_LAMBDA {
-                simd::unroll<groups>([&](auto g) PO2Q_INLINE_LAMBDA {
-                    // Two registers of a pixel, or those of two pixels.
-                    const auto sum = [&](int i) PO2Q_INLINE_LAMBDA {
-                        return acc[g * group::pixels + i / Vectors][i % Vectors];
-                    };
-                    packed[g] = pack<by_words>(sum(0), sum(1), sum(2), sum(3));
-                });
-            };
-            if (block.kind == epilogue::shift_words) pack_groups(std::true_type{});
-            else pack_groups(std::false_type{});
-            pixels.template store<Arch>(out, step, packed, count);
-        }
+        store_singly(out + grouped * step, step, acc + grouped, count, simd::up_to<sizeof...(P) - grouped>);
+        if constexpr (groups > 0) store_groups(out, step, acc, block, count, simd::up_to<groups>);
     }
 
 private:
-    /// The codes of a group.
+    template <int... P>
+    PO2Q_INLINE void store_singly(char* out, std::int64_t step, const reg (*acc)[Vectors], int count,
+                                  simd::indices<P...>) const {
+        (codes.store(out + P * step, acc[P], count), ...);
+    }
+    template <int... G>
+    PO2Q_INLINE void store_groups(char* out, std::int64_t step, const reg (*acc)[Vectors],
+                                  const requantize_block& block, int count, simd::indices<G...> groups) const {
+        typename ops::bytes packed[sizeof...(G)];
+        if (block.kind == epilogue::shift_words) ((packed[G] = pack<true>(acc + G * group::pixels)), ...);
+        else ((packed[G] = pack<false>(acc + G * group::pixels)), ...);
+        pixels.template store<Arch>(out, step, packed, count, groups);
+    }
+    /// The codes of a group: two registers of a pixel, or those of two pixels.
     template <bool ByWords>
-    PO2Q_INLINE typename ops::bytes pack(reg a, reg b, reg c, reg d) const {
-        const auto narrow = [&](reg x, reg y) PO2Q_INLINE_LAMBDA {
-            if constexpr (ByWords) return ops::multiply_high(ops::narrow(x, y), factor);
-            else return codes.template shift_and_narrow<0>(x, y);
-        };
-        const words both[2] = {narrow(a, b), narrow(c, d)};
+    PO2Q_INLINE typename ops::bytes pack(const reg (*acc)[Vectors]) const {
+        constexpr int pixel = 2 / Vectors;
+        const words both[2] = {narrow<ByWords>(acc[0][0], acc[1 / Vectors][1 % Vectors]),
+                               narrow<ByWords>(acc[pixel][0], acc[pixel + 1 / Vectors][1 % Vectors])};
         return pixels.pack(both, codes.range());
+    }
+    template <bool ByWords>
+    PO2Q_INLINE words narrow(reg a, reg b) const {
+        if constexpr (ByWords) return ops::multiply_high(ops::narrow(a, b), factor);
+        else return codes.template shift_and_narrow<0>(a, b);
     }
 };
 #endif
 
 /// Stores a tile: its pixels are `step` bytes apart.
-template <class Arch, int Vectors, int Pixels>
+template <class Arch, int Vectors, int... P>
 PO2Q_INLINE void store_tile(char* out, std::int64_t step,
-                            const typename simd::integer<Arch>::reg (&acc)[Pixels][Vectors],
-                            const requantize_block& block, const tile_store<Arch, Vectors>& codes, int count) {
+                            const typename simd::integer<Arch>::reg (&acc)[sizeof...(P)][Vectors],
+                            const requantize_block& block, const tile_store<Arch, Vectors>& codes, int count,
+                            simd::indices<P...> pixels) {
     using ops = simd::integer<Arch>;
     if (block.kind <= epilogue::shift) {
-        codes(out, step, acc, block, count);
+        codes(out, step, acc, block, count, pixels);
         return;
     }
-    alignas(64) std::int32_t sums[Pixels * Vectors * ops::lanes];
-    simd::unroll<Pixels>(
-        [&](auto p) PO2Q_INLINE_LAMBDA { store_registers<Arch, Vectors>(sums + p * (Vectors * ops::lanes), acc[p]); });
-    store_tile_uncoded<Arch, Vectors>(out, step, sums, Pixels, block, count);
+    constexpr int lanes = Vectors * ops::lanes;
+    alignas(64) std::int32_t sums[sizeof...(P) * lanes];
+    (store_registers<Arch, Vectors>(sums + P * lanes, acc[P]), ...);
+    store_tile_uncoded<Arch, Vectors>(out, step, sums, sizeof...(P), block, count);
 }
 
 }  // namespace po2quant::kernels

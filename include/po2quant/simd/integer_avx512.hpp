@@ -203,19 +203,17 @@ struct integer<arch::avx512bw> {
             return _mm512_permutexvar_epi32(order, pack_codes(w[0], w[1], range));
         }
         /// Groups of a tile, whose pixels lie `step` bytes apart. Arch names what is not inlined.
-        template <class Arch, int Groups>
-        PO2Q_INLINE void store(char* out, std::int64_t step, const bytes (&packed)[Groups], int count) const {
+        template <class Arch, int... G>
+        PO2Q_INLINE void store(char* out, std::int64_t step, const bytes (&packed)[sizeof...(G)], int count,
+                               indices<G...>) const {
             if (whole && step == count) {
-                unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA {
-                    char* const to = out + g * pixels * step;
-                    if (pixels * count == 64) _mm512_storeu_si512(to, packed[g]);
-                    else _mm512_mask_storeu_epi8(to, codes, packed[g]);
-                });
+                if (pixels * count == 64) (_mm512_storeu_si512(out + G * pixels * step, packed[G]), ...);
+                else (_mm512_mask_storeu_epi8(out + G * pixels * step, codes, packed[G]), ...);
                 return;
             }
-            alignas(64) std::int8_t row[Groups * 64];
-            unroll<Groups>([&](auto g) PO2Q_INLINE_LAMBDA { _mm512_store_si512(row + 64 * g, packed[g]); });
-            store_apart<Arch>(out, step, row, Groups, whole ? count : 16 * Vectors, count);
+            alignas(64) std::int8_t row[sizeof...(G) * 64];
+            (_mm512_store_si512(row + 64 * G, packed[G]), ...);
+            store_apart<Arch>(out, step, row, sizeof...(G), whole ? count : 16 * Vectors, count);
         }
 
     private:
@@ -378,16 +376,22 @@ struct integer<arch::avx512bw> {
             ordered[2] = _mm512_shuffle_f32x4(ab_high, cd_high, 0x88);
             ordered[3] = _mm512_shuffle_f32x4(ab_high, cd_high, 0xdd);
         }
-        if (count >= Vectors * lanes) {
-            if (stream)
-                unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { _mm512_stream_ps(p + v * lanes, ordered[v]); });
-            else unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { _mm512_storeu_ps(p + v * lanes, ordered[v]); });
-            return;
+        store_ordered(p, ordered, count, stream, up_to<Vectors>);
+    }
+
+private:
+    template <int... V>
+    static PO2Q_INLINE void store_ordered(float* p, const floats* y, int count, bool stream, indices<V...>) {
+        if (count < static_cast<int>(sizeof...(V)) * lanes) {
+            (_mm512_mask_storeu_ps(p + V * lanes, first_lanes(count - V * lanes), y[V]), ...);
+        } else if (stream) {
+            (_mm512_stream_ps(p + V * lanes, y[V]), ...);
+        } else {
+            (_mm512_storeu_ps(p + V * lanes, y[V]), ...);
         }
-        unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
-            const int left = po2quant::clamp<int>(count - v * lanes, 0, lanes);
-            _mm512_mask_storeu_ps(p + v * lanes, static_cast<__mmask16>((1U << left) - 1U), ordered[v]);
-        });
+    }
+    static PO2Q_INLINE __mmask16 first_lanes(int count) {
+        return static_cast<__mmask16>((1U << po2quant::clamp<int>(count, 0, lanes)) - 1U);
     }
 };
 

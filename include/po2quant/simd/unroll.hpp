@@ -2,6 +2,7 @@
 /// Loops written out by the compiler at every optimization level, so that arrays of registers stay in registers:
 /// g++ 12 at −O2 keeps an array in memory once a loop variable indexes it.
 #include <type_traits>
+#include <utility>
 
 #include <po2quant/config.hpp>
 
@@ -21,5 +22,12 @@ PO2Q_INLINE constexpr void unroll(F&& f) {
     if constexpr (Count > 7) f(std::integral_constant<int, First + 7>{});
     if constexpr (Count > 8) unroll<Count - 8, First + 8>(f);
 }
+
+/// 0, 1, … Count − 1 for a function that takes them as indices<I...>: what it says of I it says of all, as a fold
+/// expression, where unroll wants a function for each.
+template <int... I>
+using indices = std::integer_sequence<int, I...>;
+template <int Count>
+inline constexpr std::make_integer_sequence<int, Count> up_to{};
 
 }  // namespace po2quant::simd
