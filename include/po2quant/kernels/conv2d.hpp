@@ -38,14 +38,18 @@ inline constexpr bool by_pairs = requires {
     typename Dot::pair_sums;
 };
 
-/// Largest tile: its accumulators, what a step keeps, and what it goes through, one by one, must fit the registers. 8
-/// pixels hide the latency of any dot product; more only make more code.
+/// Pixels of a tile whose accumulators, what a step keeps, and what it goes through, one by one, fit the registers.
+template <class Arch, class Dot>
+constexpr int conv2d_fitting_pixels(int vectors) {
+    constexpr int all = simd::integer<Arch>::registers - Dot::registers - Dot::scratch;
+    return by_pairs<Dot>       ? all / (2 * vectors + 1) * 2
+           : Dot::keep_weights ? all / vectors - Dot::registers
+                               : all / (vectors + Dot::registers);
+}
+/// Largest tile, but wide_tile: 8 pixels hide the latency of any dot product; more only make more code.
 template <class Arch, class Dot>
 constexpr int conv2d_tile_pixels(int vectors) {
-    constexpr int all = simd::integer<Arch>::registers - Dot::registers - Dot::scratch;
-    const int fit = by_pairs<Dot>       ? all / (2 * vectors + 1) * 2
-                    : Dot::keep_weights ? all / vectors - Dot::registers
-                                        : all / (vectors + Dot::registers);
+    const int fit = conv2d_fitting_pixels<Arch, Dot>(vectors);
     return fit < 1 ? 1 : fit < 8 ? fit : 8;
 }
 
@@ -227,6 +231,16 @@ constexpr bool has_tile(int tile, int most) {
     return tile != 3 || most < 8;
 }
 
+/// The pixels of the tiles that long lines begin with, 0 where there are none. Where a block is one or two wide
+/// registers and sums are short, what surrounds the products of a tile takes longer than they do: more pixels share it.
+template <class Arch, class Dot, bool Short>
+constexpr int wide_tile(int vectors) {
+    const int pixels = vectors == 1 ? 16 : vectors == 2 ? 12 : 0;
+    const bool wide = simd::integer<Arch>::lanes >= 16 && !few_tile_sizes<Dot, Short> &&
+                      conv2d_fitting_pixels<Arch, Dot>(vectors) >= pixels;
+    return wide ? pixels : 0;
+}
+
 /// conv2d_line_tiles by the size of a tile, less one; null where there is none of a size.
 template <class Arch, class Dot, int Vectors>
 using line_tiles_function = void (*)(const conv2d_rectangle<typename Dot::input>&,
@@ -249,6 +263,17 @@ PO2Q_INLINE void conv2d_lines_by_tiles(const conv2d_rectangle<typename Dot::inpu
     if (line.pixels == 0) return;
     const tile_store<Arch, Vectors> store(rectangle.requantize, rectangle.outputs);
     std::int64_t begin = 0;
+    if constexpr (constexpr int wide = wide_tile<Arch, Dot, Short>(Vectors); wide > 0) {
+        const std::int64_t rest = line.pixels % wide;
+        // A rest of less than 5 would wait for its sums: it is cut together with a tile.
+        const std::int64_t count = line.pixels / wide - (rest > 0 && rest < 5 ? 1 : 0);
+        if (count > 0) {
+            conv2d_line_tiles<Arch, Dot, wide, Vectors, Short>(rectangle, line, store, begin, count);
+            begin = count * wide;
+        }
+    }
+    const std::int64_t left = line.pixels - begin;
+    if (left == 0) return;
     const auto take = [&](std::int64_t tile, std::int64_t count) {
         if (count == 0) return;
         line_tiles[tile - 1](rectangle, line, store, begin, count);
@@ -258,10 +283,10 @@ PO2Q_INLINE void conv2d_lines_by_tiles(const conv2d_rectangle<typename Dot::inpu
         for (int tile = most; tile > 0; --tile)
             if (has_tile<Dot, Short>(tile, most)) take(tile, (line.pixels - begin) / tile);
     } else {
-        const bool one_by_one = line.pixels == 3 && !has_tile<Dot, Short>(3, most);
-        const std::int64_t tiles = one_by_one ? 3 : (line.pixels + most - 1) / most;
-        const std::int64_t size = line.pixels / tiles;
-        const std::int64_t larger = line.pixels % tiles;  // tiles of size + 1
+        const bool one_by_one = left == 3 && !has_tile<Dot, Short>(3, most);
+        const std::int64_t tiles = one_by_one ? 3 : (left + most - 1) / most;
+        const std::int64_t size = left / tiles;
+        const std::int64_t larger = left % tiles;  // tiles of size + 1
         take(size + 1, larger);
         take(size, tiles - larger);
     }

@@ -316,7 +316,8 @@ requires(Vectors < 3 && is_at_least<arch::avx512bw, Arch>) struct tile_store<Arc
                                 const requantize_block& block, int count, simd::indices<P...>) const {
         constexpr int groups = sizeof...(P) / group::pixels;
         constexpr int grouped = groups * group::pixels;
-        store_singly(out + grouped * step, step, acc + grouped, count, simd::up_to<sizeof...(P) - grouped>);
+        constexpr int single = sizeof...(P) - grouped;
+        if constexpr (single > 0) store_singly(out + grouped * step, step, acc + grouped, count, simd::up_to<single>);
         if constexpr (groups > 0) store_groups(out, step, acc, block, count, simd::up_to<groups>);
     }
 
