@@ -91,6 +91,21 @@ TEST_CASE("conv2d equals the reference: int8 inputs") {
     CHECK(compared > rounds / 2);
 }
 
+TEST_CASE("conv2d equals the reference: lines of 1 to 50 pixels, blocks of 1 to 4 registers") {
+    random_source random;
+    const std::int64_t lanes = layers.conv2d.lanes;
+    int compared = 0;
+    for (std::int64_t pixels = 1; pixels <= 50; ++pixels)
+        for (std::int64_t registers = 1; registers <= 4; ++registers) {
+            // Along a row and down a column; runs of less than a step of codes, of one, and of more.
+            const bool row = random.integer(0, 1) != 0;
+            const conv2d_shape s{.input = {1, row ? 1 : pixels, row ? pixels : 1, random.integer(1, 9)},
+                                 .outputs = registers * lanes - random.integer(0, lanes - 1)};
+            compared += check_conv2d<std::int8_t>(random, s);
+        }
+    CHECK(compared > 150);
+}
+
 TEST_CASE("conv2d equals the reference: int16 inputs") {
     random_source random;
     int compared = 0;
