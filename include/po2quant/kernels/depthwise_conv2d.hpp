@@ -311,9 +311,8 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
         vector.template begin<First>(*row_bias, acc[phase]);
         ++row_bias;
         simd::unroll<Stride>([&](auto q) PO2Q_INLINE_LAMBDA {
-            if (static_cast<std::uint64_t>(row) < row_end) {
+            if (static_cast<std::uint64_t>(row) < row_end)
                 depthwise_add_row<Steps, q, Stride, phase, slots>(acc, taps, x, weights, simd::up_to<groups>);
-            }
             ++row;
             x += static_cast<std::uintptr_t>(vector.input_row);
             // One pointer that moves, not one for each row and tap, which would have to be loaded again.
