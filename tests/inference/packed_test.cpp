@@ -126,8 +126,9 @@ TEST_CASE("layers of packed weights are the layers of the same codes") {
                              make_layer(s, w, r.bias(), r.q, layout), random);
         });
         either([&] {
-            check_same_layer(depthwise_conv2d(d, packed_codes{pdw, bits}, rd.bias(), rd.q, layout, layers.depthwise_conv2d),
-                             make_layer(d, dw, rd.bias(), rd.q, layout), random);
+            check_same_layer(
+                depthwise_conv2d(d, packed_codes{pdw, bits}, rd.bias(), rd.q, layout, layers.depthwise_conv2d),
+                make_layer(d, dw, rd.bias(), rd.q, layout), random);
         });
         either([&] {
             check_same_layer(
