@@ -246,13 +246,13 @@ PO2Q_INLINE void depthwise_store(char* out, const depthwise_vector<Steps>& vecto
                                  const depthwise_codes<Steps, Words>& codes, const typename Steps::reg (&sums)[Count]) {
     using isa = typename Steps::isa;
     if (!Words && block.kind == epilogue::floats) {
-        const requantize_block q = block.from_lane(vector.block_lane);
         if constexpr (Count == Steps::vectors) {
-            store_floats<isa, Count>(out, sums, q, Steps::lanes);
+            store_floats<isa, Count>(out, sums, block, Steps::lanes, vector.block_lane);
         } else {
             simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
+                const std::int64_t lane = vector.block_lane + (First + v) * Steps::ops::lanes;
                 Steps::ops::store_quarters(reinterpret_cast<float*>(out) + 4 * (First + v), 4 * Steps::vectors,
-                                           scaled<isa>(sums[v], q, First + v), q.stream);
+                                           scaled<isa>(sums[v], block, lane), block.stream);
             });
         }
     } else if constexpr (Count == Steps::vectors) {

@@ -213,21 +213,22 @@ private:
     bool by_words_;
 };
 
-/// Register `v` of sums as floats, by epilogue::floats.
+/// A register of sums from lane `lane` on as floats, by epilogue::floats.
 template <class Arch>
 PO2Q_INLINE typename simd::integer<Arch>::floats scaled(typename simd::integer<Arch>::reg sums,
-                                                        const requantize_block& block, int v) {
-    constexpr int lanes = simd::integer<Arch>::lanes;
-    return simd::integer<Arch>::scale(sums, block.scale + v * lanes, block.addend + v * lanes);
+                                                        const requantize_block& block, std::int64_t lane) {
+    return simd::integer<Arch>::scale(sums, block.scale + lane, block.addend + lane);
 }
 
-/// Stores `Vectors` registers of sums by epilogue::floats: the first `count` channels side by side.
+/// Stores `Vectors` registers of sums, from lane `lane` of the block on, by epilogue::floats: the first `count`
+/// channels side by side.
 template <class Arch, int Vectors>
 PO2Q_INLINE void store_floats(void* out, const typename simd::integer<Arch>::reg (&acc)[Vectors],
-                              const requantize_block& block, int count) {
+                              const requantize_block& block, int count, std::int64_t lane = 0) {
     using ops = simd::integer<Arch>;
     typename ops::floats y[Vectors];
-    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { y[v] = scaled<Arch>(acc[v], block, v); });
+    simd::unroll<Vectors>([&](auto v)
+                              PO2Q_INLINE_LAMBDA { y[v] = scaled<Arch>(acc[v], block, lane + v * ops::lanes); });
     ops::template store_channels<Vectors>(static_cast<float*>(out), y, count, block.stream);
 }
 
