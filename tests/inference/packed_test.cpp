@@ -152,6 +152,7 @@ TEST_CASE("int4 and int2 weights: fake-quantized training and packed integers gi
             };
             std::vector<float> x = floats(inputs, -4, 4);
             std::vector<float> w = floats(inputs * outputs, -2, 2);
+            w[static_cast<std::size_t>(random.integer(0, inputs * outputs - 1))] = -2;  // the lowest code, always
             std::vector<float> b = floats(outputs, -1, 1);
             const quantizer qx{int8, -5};
             const quantizer qw{format, 2 - format.bits};
