@@ -64,6 +64,11 @@ struct depthwise_steps<test::offset_arch> {
 
     static part part_of(std::int64_t begin, std::int64_t end) { return {begin, end}; }
     static channels load(const std::int8_t* p) { return load(p, {0, lanes}); }
+    static channels none() {
+        channels c;
+        std::fill_n(c.code, lanes, std::int8_t{-128});
+        return c;
+    }
     static channels load(const std::int8_t* p, part k) {
         channels c{};
         for (std::int64_t i = k.begin; i < k.end; ++i) c.code[i] = p[i];

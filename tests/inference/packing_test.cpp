@@ -142,6 +142,7 @@ TEST_CASE("conv2d weights are packed as documented") {
 
 TEST_CASE("depthwise weights are packed as documented") {
     random_source random;
+    int apart_seen = 0;
     for (int round = 0; round < 400; ++round) {
         const depthwise_conv2d_shape s = random_walked_shape(random);
         const auto layout = static_cast<weight_layout>(random.integer(0, 2));
@@ -153,6 +154,11 @@ TEST_CASE("depthwise weights are packed as documented") {
         steps.vectors = random.integer(0, 1) ? 2 : 4;
         steps.lanes = steps.vectors * (random.integer(0, 1) ? 16 : 4);
         steps.channel_of = &channel_of;
+        const bool squares = random.integer(0, 1);
+        for (int i = 0; squares && i < 4; ++i) {
+            const int kernel = i < 2 ? 3 : 5;
+            steps.squares[i] = {kernel, 1 + i % 2, kernel % steps.taps == 1, nullptr, nullptr};
+        }
         std::vector<std::int8_t> weights(static_cast<std::size_t>(s.weights()));
         fill(weights, random);
         const auto packed =
@@ -172,18 +178,34 @@ TEST_CASE("depthwise weights are packed as documented") {
             const std::int64_t tap = exchanged ? kx * width + ky : ky * width + kx;
             return weights[static_cast<std::size_t>(tap * s.outputs() + o)];
         };
-        const std::int64_t groups = (kernel_width + steps.taps - 1) / steps.taps;
+        const window2d& w = seen.window;
+        CHECK(packed.column_apart == (squares && s.multiplier == 1 && kernel_height == kernel_width &&
+                                      (kernel_width == 3 || kernel_width == 5) && w.stride.height <= 2 &&
+                                      w.dilation.height == 1 && kernel_width % steps.taps == 1));
+        apart_seen += packed.column_apart;
         const std::int64_t row = s.output().width * s.input.channels;
         std::vector<int> computed(static_cast<std::size_t>(s.outputs()), 0);
         int wrong = 0;
-        // Weight (b, ky, kx, lane) of a view, out of its dword.
-        const auto weight_at = [&](std::size_t view, std::size_t b, std::int64_t ky, std::int64_t kx, int i) {
+        // The tap (ky, kx) of each weight of a lane; −1 where there is none.
+        std::vector<std::pair<std::int64_t, std::int64_t>> taps;
+        const std::int64_t row_taps = packed.column_apart ? kernel_width - 1 : kernel_width;
+        for (std::int64_t ky = 0; ky < kernel_height; ++ky)
+            for (std::int64_t kx = 0; kx < (row_taps + steps.taps - 1) / steps.taps * steps.taps; ++kx)
+                taps.emplace_back(ky, kx < row_taps ? kx : -1);
+        for (std::int64_t first = 0; packed.column_apart && first < kernel_height; first += steps.taps) {
+            const std::int64_t end = std::min<std::int64_t>(first + steps.taps, kernel_height);
+            // A step is `stride` rows; the one that has met row end − 1 ends here.
+            const std::int64_t met = (end + w.stride.height - 1) / w.stride.height * w.stride.height;
+            for (std::int64_t ky = met - steps.taps; ky < met; ++ky)
+                taps.emplace_back(ky, ky >= first && ky < end ? kernel_width - 1 : -1);
+        }
+        const auto dwords = static_cast<std::int64_t>(taps.size()) / steps.taps;
+        // Weight `tap` of a lane in a block of a view, out of its dword.
+        const auto weight_at = [&](std::size_t view, std::size_t b, std::int64_t tap, int i) {
             const auto at =
-                ((static_cast<std::int64_t>(view * packed.blocks.size() + b) * kernel_height + ky) * groups +
-                 kx / steps.taps) *
-                    steps.lanes +
+                (static_cast<std::int64_t>(view * packed.blocks.size() + b) * dwords + tap / steps.taps) * steps.lanes +
                 i;
-            std::int64_t element = at * steps.taps + kx % steps.taps;
+            std::int64_t element = at * steps.taps + tap % steps.taps;
             if (steps.halves_apart) element = with_halves_apart(element, 4 * steps.taps);
             const std::int32_t dword = packed.weights[static_cast<std::size_t>(element / steps.taps)];
             const auto part = element % steps.taps;
@@ -201,23 +223,24 @@ TEST_CASE("depthwise weights are packed as documented") {
                 const std::int64_t o = (block.first_channel + lane) % s.input.channels * s.multiplier + block.multiple;
                 const bool exists = lane < packed.lanes;
                 if (exists) ++computed[static_cast<std::size_t>(o)];
-                for (std::size_t v = 0; v < packed.views.size(); ++v)
-                    for (std::int64_t ky = 0; ky < kernel_height; ++ky) {
-                        const depthwise_view& view = packed.views[v];
-                        std::int32_t sum = 0;
-                        for (std::int64_t kx = 0; kx < groups * steps.taps; ++kx) {
-                            const std::int64_t tap = kx + view.shift;
-                            const std::int8_t want =
-                                exists && kx < kernel_width && tap >= view.taps.first && tap < view.taps.last
-                                    ? weight(ky, tap, o)
-                                    : std::int8_t{0};
-                            sum += want;
-                            wrong += weight_at(v, b, ky, kx, i) != want;
-                        }
-                        wrong += packed.row_sums[static_cast<std::size_t>(
-                                     (static_cast<std::int64_t>(v) * kernel_height + ky) * packed.lane_count +
-                                     static_cast<std::int64_t>(b) * steps.lanes + i)] != sum;
+                for (std::size_t v = 0; v < packed.views.size(); ++v) {
+                    const depthwise_view& view = packed.views[v];
+                    std::vector<std::int32_t> sums(static_cast<std::size_t>(kernel_height));
+                    for (std::size_t t = 0; t < taps.size(); ++t) {
+                        const auto& [ky, kx] = taps[t];
+                        const std::int64_t tap = kx + view.shift;
+                        const std::int8_t want = exists && kx >= 0 && tap >= view.taps.first && tap < view.taps.last
+                                                     ? weight(ky, tap, o)
+                                                     : std::int8_t{0};
+                        if (want != 0) sums[static_cast<std::size_t>(ky)] += want;
+                        wrong += weight_at(v, b, static_cast<std::int64_t>(t), i) != want;
                     }
+                    for (std::int64_t ky = 0; ky < kernel_height; ++ky)
+                        wrong +=
+                            packed.row_sums[static_cast<std::size_t>(
+                                (static_cast<std::int64_t>(v) * kernel_height + ky) * packed.lane_count +
+                                static_cast<std::int64_t>(b) * steps.lanes + i)] != sums[static_cast<std::size_t>(ky)];
+                }
             }
         }
         CAPTURE(s.input.width, s.input.channels, s.multiplier, kernel_height, kernel_width, packed.flat,
@@ -230,7 +253,6 @@ TEST_CASE("depthwise weights are packed as documented") {
         for (std::size_t v = 1; v < packed.views.size(); ++v) {
             const depthwise_view& view = packed.views[v];
             int pixels = 0;
-            const window2d& w = seen.window;
             for (std::int64_t x = 0; x < seen.output().width; ++x) {
                 if (valid_taps(x, seen.input.width, kernel_width, w.stride.width, w.dilation.width, w.padding.left) !=
                     view.taps)
@@ -243,9 +265,9 @@ TEST_CASE("depthwise weights are packed as documented") {
             wrong += view.taps.first - view.shift < 0 || view.taps.last - view.shift > kernel_width;
         }
         CHECK(wrong == 0);
-        const auto count = static_cast<std::int64_t>(packed.views.size()) * packed.lane_count * kernel_height;
-        CHECK(static_cast<std::size_t>(count * groups) == packed.weights.size());
-        CHECK(static_cast<std::size_t>(count) == packed.row_sums.size());
+        const auto count = static_cast<std::int64_t>(packed.views.size()) * packed.lane_count;
+        CHECK(static_cast<std::size_t>(count * dwords) == packed.weights.size());
+        CHECK(static_cast<std::size_t>(count * kernel_height) == packed.row_sums.size());
         // Each output is in some vector.
         const std::int64_t extent = packed.flat ? row : s.input.channels;
         CHECK(packed.lanes == std::min<std::int64_t>(extent, steps.lanes));
@@ -262,6 +284,7 @@ TEST_CASE("depthwise weights are packed as documented") {
                 CHECK(static_cast<std::int64_t>(packed.blocks.size()) * steps.lanes % s.input.channels == 0);
         }
     }
+    CHECK(apart_seen > 0);
 }
 
 }  // namespace

@@ -58,7 +58,8 @@ struct depthwise_block {
 /// Weights in the layout that kernels/depthwise_conv2d.hpp reads, of the image as it is walked: [view][block][ky][⌈KW /
 /// taps⌉][lanes] dwords, each with the weights of `taps` neighbouring kx of a lane (4 int8, or 2 int16), lanes in
 /// channel_of order, with halves_apart the lower halves of 4 dwords before the upper ones; 0 behind the last kx and the
-/// last lane. The first view is the kernel as it is.
+/// last lane. With column_apart [ky][⌊KW / taps⌋] and, behind them, the last kx by kernels::depthwise_column. The first
+/// view is the kernel as it is.
 struct depthwise_packing {
     int lanes = 0;  ///< of a vector that exist
     /// A vector is `lanes` neighbouring elements of an output row, whatever pixels they are of, and vector v of a row
@@ -70,6 +71,7 @@ struct depthwise_packing {
     /// Elements of a pixel, where flat vectors are of pixels that move by two: lanes are every other block of the
     /// input.
     std::int64_t spread = 0;
+    bool column_apart = false;
     std::vector<depthwise_block> blocks;
     std::vector<depthwise_view> views;
     std::int64_t lane_count = 0;     ///< of all blocks
@@ -87,18 +89,23 @@ struct packed_depthwise_weights : depthwise_packing {
 
 namespace detail {
 
+/// The kernel for a square of taps as it is walked, among those of a table; null where there is none.
+inline const kernels::depthwise_table::square* find_square(std::span<const kernels::depthwise_table::square> squares,
+                                                           const depthwise_conv2d_shape& seen) {
+    const window2d& w = seen.window;
+    if (seen.multiplier != 1 || w.kernel.height != w.kernel.width || w.dilation.height != 1) return nullptr;
+    for (const auto& square : squares)
+        if (square.kernel == w.kernel.height && square.stride == w.stride.height) return &square;
+    return nullptr;
+}
+
 /// Whether vectors of several pixels that move by two are worth it: there are kernels, and each holds two or more whole
 /// pixels.
 inline bool spreads(const depthwise_conv2d_shape& shape, const kernels::depthwise_table& table) {
-    const window2d& w = shape.window;
     const std::int64_t channels = shape.input.channels;
     const std::int64_t lanes = table.any_codes.lanes;
-    if (shape.multiplier != 1 || w.dilation.height != 1 || w.stride.width != 2 || w.stride.height != 2 ||
-        w.kernel.height != w.kernel.width || channels % 8 != 0 || 2 * channels > lanes || lanes % channels != 0)
-        return false;
-    for (const auto& square : table.any_codes.spread)
-        if (square.kernel == w.kernel.height && square.stride == w.stride.height) return true;
-    return false;
+    return shape.window.stride == extent2d{2, 2} && channels % 8 == 0 && 2 * channels <= lanes &&
+           lanes % channels == 0 && find_square(table.any_codes.spread, shape) != nullptr;
 }
 
 /// The shape as kernels see it.
@@ -137,7 +144,14 @@ inline depthwise_packing plan_packing(const depthwise_conv2d_shape& shape, const
     packing.lane_count = static_cast<std::int64_t>(packing.blocks.size()) * steps.lanes;
     const depthwise_conv2d_shape seen = walked(shape, packing);
     const auto [kernel_height, kernel_width] = seen.window.kernel;
-    packing.block_weights = kernel_height * ((kernel_width + steps.taps - 1) / steps.taps) * steps.lanes;
+    std::int64_t dwords = kernel_height * ((kernel_width + steps.taps - 1) / steps.taps);
+    const auto* square = packing.spread != 0 ? find_square(steps.spread, seen) : find_square(steps.squares, seen);
+    if (square != nullptr && square->column_apart) {
+        packing.column_apart = true;
+        const kernels::depthwise_column column{square->kernel, square->stride, steps.taps};
+        dwords = kernel_height * column.groups() + column.dwords();
+    }
+    packing.block_weights = dwords * steps.lanes;
     packing.views.push_back({{0, kernel_width}, 0});
     // Views for whole vectors of one pixel, where the image is as wide as the kernel.
     if (!packing.flat && packing.lanes == steps.lanes)
@@ -165,11 +179,11 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
     const kernels::depthwise_table::steps& steps = table.any_codes;
     const std::int64_t channels = shape.input.channels;
     const std::int64_t outputs = shape.outputs();
-    const auto [kernel_height, kernel_width] = walked(shape, to).window.kernel;
+    const window2d seen = walked(shape, to).window;
+    const extent2d kernel = seen.kernel;
     // From a weight to that of the next ky and kx.
-    const std::int64_t next_ky = to.walks_rows() ? outputs : kernel_width * outputs;
-    const std::int64_t next_kx = to.walks_rows() ? kernel_height * outputs : outputs;
-    const std::int64_t groups = (kernel_width + steps.taps - 1) / steps.taps;
+    const std::int64_t next_ky = to.walks_rows() ? outputs : kernel.width * outputs;
+    const std::int64_t next_kx = to.walks_rows() ? kernel.height * outputs : outputs;
     const int own = steps.lanes / steps.vectors;
     const kernels::packed_step step{steps.taps, 1, 4 / steps.taps, steps.vectors, own, to.lanes, steps.halves_apart};
     constexpr int most_lanes = 64;
@@ -180,11 +194,11 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
         const auto count = std::min<std::int64_t>(most_lanes, outputs - o);
         std::fill_n(to.sums.data() + o, count, weight_sums{});
         constexpr std::int64_t most_rows = 1 << 20;  // int32 holds their sums
-        for (std::int64_t tap = 0; tap < kernel_height * kernel_width; tap += most_rows) {
+        for (std::int64_t tap = 0; tap < kernel.height * kernel.width; tap += most_rows) {
             std::int32_t sums[most_lanes] = {};
             std::int32_t positive[most_lanes] = {};
             table.pack.add_rows(weights + tap * outputs + o, outputs,
-                                std::min(most_rows, kernel_height * kernel_width - tap), count, sums, positive);
+                                std::min(most_rows, kernel.height * kernel.width - tap), count, sums, positive);
             for (std::int64_t i = 0; i < count; ++i) {
                 to.sums[static_cast<std::size_t>(o + i)].all += sums[i];
                 to.sums[static_cast<std::size_t>(o + i)].positive += positive[i];
@@ -194,6 +208,10 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
 
     std::int32_t* packed = to.weights.data();
     std::int32_t* row_sums = to.row_sums.data();
+    const std::int64_t row_taps = to.column_apart ? kernel.width - 1 : kernel.width;  // in dwords of a row
+    const kernels::depthwise_column column{static_cast<int>(kernel.width), static_cast<int>(seen.stride.height),
+                                           steps.taps};
+    const int column_dwords = to.column_apart ? column.dwords() : 0;
     for (const depthwise_view& view : to.views) {
         for (const depthwise_block& block : to.blocks) {
             // Channels of one pixel lie side by side; others are gathered.
@@ -201,38 +219,51 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
             std::int64_t output[most_lanes];
             for (int lane = 0; apart && lane < to.lanes; ++lane)
                 output[lane] = (block.first_channel + lane) % channels * shape.multiplier + block.multiple;
+            alignas(64) static constexpr std::int8_t zeros[most_lanes] = {};
+            std::int8_t gathered[4][most_lanes];
+            const std::int8_t* row[4];
+            const auto clear = [&] { std::fill(std::begin(row), std::end(row), zeros); };
+            // The lanes' weights of a tap at place k of the next dwords.
+            const auto place = [&](int k, std::int64_t ky, std::int64_t kx) {
+                const std::int64_t tap = kx + view.shift;
+                if (kx >= kernel.width || tap < view.taps.first || tap >= view.taps.last) return;
+                const std::int8_t* const from = weights + ky * next_ky + tap * next_kx;
+                row[k] = from + block.first_channel;
+                if (!apart) return;
+                for (int lane = 0; lane < to.lanes; ++lane) gathered[k][lane] = from[output[lane]];
+                row[k] = gathered[k];
+            };
+            const auto pack = [&] {
+                table.pack.rows(row, step, packed);
+                packed += steps.lanes;
+            };
+            for (std::int64_t ky = 0; ky < kernel.height; ++ky)
+                for (std::int64_t kx = 0; kx < row_taps; kx += steps.taps) {
+                    clear();
+                    for (int k = 0; k < steps.taps; ++k) place(k, ky, kx + k);
+                    pack();
+                }
+            for (int j = 0; j < column_dwords; ++j) {
+                clear();
+                for (int ky = column.row(j); ky < column.row_end(j); ++ky)
+                    place(column.place(j) + ky - column.row(j), ky, kernel.width - 1);
+                pack();
+            }
             const std::int64_t block_lane = (&block - to.blocks.data()) * steps.lanes;
-            for (std::int64_t ky = 0; ky < kernel_height; ++ky) {
+            for (std::int64_t ky = 0; ky < kernel.height; ++ky) {
                 std::int32_t sums[most_lanes] = {};
                 std::int32_t positive[most_lanes] = {};
-                for (std::int64_t group = 0; group < groups; ++group, packed += steps.lanes) {
-                    alignas(64) static constexpr std::int8_t zeros[most_lanes] = {};
-                    std::int8_t gathered[4][most_lanes];
-                    const std::int8_t* row[4] = {zeros, zeros, zeros, zeros};
-                    for (int k = 0; k < steps.taps; ++k) {
-                        const std::int64_t tap = group * steps.taps + k + view.shift;
-                        if (tap - view.shift >= kernel_width || tap < view.taps.first || tap >= view.taps.last)
-                            continue;
-                        const std::int8_t* from = weights + ky * next_ky + tap * next_kx;
-                        row[k] = from + block.first_channel;
-                        if (!apart) continue;
-                        for (int lane = 0; lane < to.lanes; ++lane) {
-                            gathered[k][lane] = from[output[lane]];
-                            sums[lane] += gathered[k][lane];
-                        }
-                        row[k] = gathered[k];
-                    }
-                    table.pack.rows(row, step, packed);
-                }
-                if (!apart)
-                    table.pack.add_rows(weights + ky * next_ky + view.taps.first * next_kx + block.first_channel,
-                                        next_kx, view.taps.last - view.taps.first, to.lanes, sums, positive);
+                const std::int8_t* const from = weights + ky * next_ky + view.taps.first * next_kx;
+                const std::int64_t count = view.taps.last - view.taps.first;
+                if (!apart) table.pack.add_rows(from + block.first_channel, next_kx, count, to.lanes, sums, positive);
+                for (std::int64_t tap = 0; apart && tap < count; ++tap)
+                    for (int lane = 0; lane < to.lanes; ++lane) sums[lane] += from[tap * next_kx + output[lane]];
                 std::int32_t* const lanes = row_sums + ky * to.lane_count + block_lane;
                 for (int i = 0; i < steps.lanes; ++i)
                     if (lane_of[i] < to.lanes) lanes[i] = sums[lane_of[i]];
             }
         }
-        row_sums += kernel_height * to.lane_count;
+        row_sums += kernel.height * to.lane_count;
     }
 }
 

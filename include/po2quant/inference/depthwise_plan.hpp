@@ -121,19 +121,15 @@ public:
 
 private:
     void choose_kernels(integer_format input_format) {
-        const window2d& w = seen_.window;
-        if (shape_.multiplier != 1 || w.kernel.height != w.kernel.width || w.dilation.height != 1) return;
-        const auto find = [&](std::span<const kernels::depthwise_table::square> squares) {
-            for (const auto& square : squares)
-                if (square.kernel == w.kernel.height && square.stride == w.stride.height) {
-                    square_ = square;
-                    return true;
-                }
-            return false;
-        };
-        if (packing_.spread != 0) find(table_->any_codes.spread);
-        else if (!input_format.is_signed && find(table_->unsigned_codes.squares)) steps_ = &table_->unsigned_codes;
-        else find(table_->any_codes.squares);
+        const auto& any = table_->any_codes;
+        const auto* square = find_square(
+            packing_.spread != 0 ? std::span<const kernels::depthwise_table::square>(any.spread) : any.squares, seen_);
+        if (packing_.spread == 0 && !input_format.is_signed)
+            if (const auto* faster = find_square(table_->unsigned_codes.squares, seen_)) {
+                square = faster;
+                steps_ = &table_->unsigned_codes;
+            }
+        if (square != nullptr) square_ = *square;
     }
     /// For vectors that lie inside; null where there is none.
     kernels::depthwise_table::function square_of(kernels::epilogue kind) const {
@@ -226,6 +222,7 @@ private:
         s.kernel = w.kernel;
         s.stride = w.stride.height;
         s.dilation = w.dilation.height;
+        s.column_apart = packing_.column_apart;
         s.block_weights = packing_.block_weights;
         s.row_bias = row_bias_.data() + kernels::depthwise_rows_before + y;
         s.group = 1;

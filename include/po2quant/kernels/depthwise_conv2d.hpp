@@ -19,7 +19,9 @@
 /// know nothing of these: depthwise_edge gives them copies.
 ///
 /// Layout of weights, packed by inference/depthwise_packing.hpp: [block][ky][⌈KW / taps⌉][vectors][lanes] dwords of
-/// `taps` codes each, zeros behind the last tap and channel.
+/// `taps` codes each, zeros behind the last tap and channel. Where square kernels would leave a dword of each row to
+/// its last tap alone, [block] is [ky][⌊KW / taps⌋], and behind those the last taps of all rows, as depthwise_column
+/// has them: 5×5 taps by fours are 5 + 2 dwords instead of 10, 3×3 by twos 3 + 2 instead of 6.
 /// Guarantees: reads and writes named elements only; no allocation, no exceptions.
 #include <po2quant/kernels/epilogue.hpp>
 #include <po2quant/kernels/pack_weights.hpp>
@@ -35,6 +37,29 @@ inline constexpr std::int64_t depthwise_rows = 24;
 /// Rows around those of a strip that a walk may begin and never end.
 inline constexpr std::int64_t depthwise_rows_before = 5 - 1;
 inline constexpr std::int64_t depthwise_rows_behind = 2 * (5 - 1);
+
+/// The last column of a square kernel, in dwords of `taps` rows' codes. Dword j has those of the kernel's rows
+/// [row(j), row_end(j)), and is multiplied with the newest `taps` input rows at the end of the step in which the last
+/// of these is met: in that row(j) comes at place(j), and the other places have weight 0.
+///
+///   5 rows by fours, stride 1    j = 0: rows 0 1 2 3, in the step of row 3
+///                                j = 1: rows . . . 4, in the step of row 4
+struct depthwise_column {
+    int kernel;
+    int stride;
+    int taps;
+
+    /// Whether it is worth it: rows of the kernel without their last tap are whole dwords.
+    constexpr bool apart() const { return kernel % taps == 1; }
+    /// Dwords of a row of the kernel, and of the column.
+    constexpr int groups() const { return apart() ? kernel / taps : (kernel + taps - 1) / taps; }
+    constexpr int dwords() const { return apart() ? (kernel + taps - 1) / taps : 0; }
+    constexpr int row(int j) const { return j * taps; }
+    constexpr int row_end(int j) const { return std::min((j + 1) * taps, kernel); }
+    /// Steps between that in which an output row begins and that in which dword j is multiplied.
+    constexpr int age(int j) const { return (row_end(j) - 1) / stride; }
+    constexpr int place(int j) const { return row(j) - (stride * (age(j) + 1) - taps); }
+};
 
 /// Columns of vectors side by side, and the strip of rows they walk down. Distances are in elements.
 struct depthwise_strip {
@@ -62,6 +87,7 @@ struct depthwise_strip {
     extent2d kernel;
     std::int64_t stride;    ///< of rows
     std::int64_t dilation;  ///< of rows
+    bool column_apart;      ///< weights are as depthwise_column has them
 
     /// Lanes and weights lie in blocks, that of each vector behind that of the one before, block 0 behind the last.
     std::int64_t block;
@@ -147,10 +173,11 @@ struct depthwise_vector {
 
 /// The weights that a walk multiplies with: of registers First … First + Count − 1 of a vector. As many as fit stay in
 /// registers, the others are operands in memory.
-template <class Steps, int Kernel, int First, int Count>
+template <class Steps, int Kernel, int Stride, int First, int Count>
 struct depthwise_weights {
-    static constexpr int groups = (Kernel + Steps::taps - 1) / Steps::taps;
-    static constexpr int all = Kernel * groups * Count;
+    static constexpr depthwise_column column{Kernel, Stride, Steps::taps};
+    static constexpr int groups = column.groups();
+    static constexpr int all = (Kernel * groups + column.dwords()) * Count;
     static constexpr int kept = all < Steps::weight_registers ? all : Steps::weight_registers;
     const std::int32_t* memory;
     typename Steps::lane_taps reg[kept > 0 ? kept : 1];
@@ -163,6 +190,12 @@ struct depthwise_weights {
     PO2Q_INLINE void multiply_add(typename Steps::reg (&acc)[Count],
                                   const typename Steps::lane_taps (&d)[Steps::vectors]) const {
         if constexpr (Row < Kernel) multiply_add_registers<(Row * groups + Group) * Count>(acc, d, simd::up_to<Count>);
+    }
+    /// The same with dword J of the last column.
+    template <int J>
+    PO2Q_INLINE void multiply_add_column(typename Steps::reg (&acc)[Count],
+                                         const typename Steps::lane_taps (&d)[Steps::vectors]) const {
+        multiply_add_registers<(Kernel * groups + J) * Count>(acc, d, simd::up_to<Count>);
     }
 
 private:
@@ -183,42 +216,32 @@ private:
     }
 };
 
-/// The taps of an input row for a vector, interleaved. Spread: lanes are every other block.
+/// The taps of an input row for a vector. Spread: lanes are every other block.
 template <class Steps, int Kernel, bool Spread>
 class depthwise_taps {
 public:
     PO2Q_INLINE explicit depthwise_taps(const depthwise_vector<Steps>& vector)
         : tap_(vector.tap), blocks_(blocks(vector.spread)) {}
-    /// Group `Group` of Steps::taps taps, of which the first is at x + Group · Steps::taps · tap.
+    /// Group `Group` of Steps::taps taps of the row at x, interleaved.
     template <int Group>
     PO2Q_INLINE void load(std::uintptr_t x, typename Steps::lane_taps (&d)[Steps::vectors]) const {
-        typename Steps::channels tap[Steps::taps];
-        // Of four taps and a fifth, the last three from the third: compilers would go from one to the next, and run out
-        // of registers.
-        std::uintptr_t third = x;
-        if constexpr (from_third) {
-            third += 2 * static_cast<std::uintptr_t>(tap_);
-            asm("" : "+r"(third));
-        }
-        load_group<Group * Steps::taps>(tap, x, third, simd::up_to<Steps::taps>);
-        Steps::interleave(tap, d);
+        load_group<Group * Steps::taps>(x, d, simd::up_to<Steps::taps>);
+    }
+    template <int Tap>
+    PO2Q_INLINE typename Steps::channels load_tap(std::uintptr_t x) const {
+        const std::int8_t* const p = depthwise_vector<Steps>::address(x, Tap * tap_);
+        if constexpr (Spread) return Steps::load(p, blocks_);
+        else return Steps::load(p);
     }
 
 private:
-    static constexpr bool from_third = Kernel == 5 && Steps::taps == 4;
-
     template <int First, int... K>
-    PO2Q_INLINE void load_group(typename Steps::channels* tap, std::uintptr_t x, std::uintptr_t third,
+    PO2Q_INLINE void load_group(std::uintptr_t x, typename Steps::lane_taps (&d)[Steps::vectors],
                                 simd::indices<K...>) const {
+        typename Steps::channels tap[Steps::taps];
         // Those behind the last are read at weight 0.
-        ((tap[K] = First + K < Kernel ? load_tap<First + K>(x, third) : tap[0]), ...);
-    }
-    template <int Tap>
-    PO2Q_INLINE typename Steps::channels load_tap(std::uintptr_t x, std::uintptr_t third) const {
-        const std::int8_t* p = from_third && Tap >= 2 ? depthwise_vector<Steps>::address(third, (Tap - 2) * tap_)
-                                                      : depthwise_vector<Steps>::address(x, Tap * tap_);
-        if constexpr (Spread) return Steps::load(p, blocks_);
-        else return Steps::load(p);
+        ((tap[K] = First + K < Kernel ? load_tap<First + K>(x) : tap[0]), ...);
+        Steps::interleave(tap, d);
     }
     static PO2Q_INLINE auto blocks(std::int64_t spread) {
         if constexpr (Spread) return typename Steps::spread(spread);
@@ -226,6 +249,40 @@ private:
     }
     std::int64_t tap_;
     decltype(blocks(0)) blocks_;
+};
+
+/// The newest input rows' codes at the last column tap, where those are multiplied apart.
+template <class Steps, int Kernel, int Stride>
+class depthwise_newest {
+public:
+    /// Nothing comes of rows before the first.
+    PO2Q_INLINE depthwise_newest() {
+        if constexpr (column.apart())
+            simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA { code_[k] = Steps::none(); });
+    }
+    PO2Q_INLINE void push(typename Steps::channels codes) { push_back(codes, simd::up_to<Steps::taps - 1>); }
+    /// Adds the products of a step's end.
+    template <int Phase, int Slots, class Reg, class Weights>
+    PO2Q_INLINE void multiply_add(Reg (&acc)[Slots], const Weights& weights) const {
+        typename Steps::lane_taps d[Steps::vectors];
+        Steps::interleave(code_, d);
+        multiply_add_all<Phase>(acc, weights, d, simd::up_to<column.dwords()>);
+    }
+    static constexpr depthwise_column column{Kernel, Stride, Steps::taps};
+
+private:
+    template <int... K>
+    PO2Q_INLINE void push_back(typename Steps::channels codes, simd::indices<K...>) {
+        ((code_[K] = code_[K + 1]), ...);
+        code_[Steps::taps - 1] = codes;
+    }
+    template <int Phase, int Slots, class Reg, class Weights, int... J>
+    static PO2Q_INLINE void multiply_add_all(Reg (&acc)[Slots], const Weights& weights,
+                                             const typename Steps::lane_taps (&d)[Steps::vectors],
+                                             simd::indices<J...>) {
+        (weights.template multiply_add_column<J>(acc[(Phase - column.age(J) + Slots) % Slots], d), ...);
+    }
+    typename Steps::channels code_[Steps::taps];
 };
 
 /// Output rows that one input row may serve.
@@ -262,21 +319,21 @@ PO2Q_INLINE void depthwise_store(char* out, const depthwise_vector<Steps>& vecto
     }
 }
 
-/// Adds a group of taps of an input row to all output rows that see it: to that of slot Phase − M by row
+/// Adds group Group of taps of the input row at x to all output rows that see it: to that of slot Phase − M by row
 /// First + Stride · M of the kernel.
-template <int First, int Stride, int Phase, int Group, class Sums, class Taps, class Weights, int... M>
-PO2Q_INLINE void depthwise_add_group(Sums& acc, const Taps& d, const Weights& weights, simd::indices<M...>) {
+template <class Steps, int First, int Stride, int Phase, int Group, class Sums, class Taps, class Weights, int... M>
+PO2Q_INLINE void depthwise_add_group(Sums& acc, const Taps& taps, std::uintptr_t x, const Weights& weights,
+                                     simd::indices<M...>) {
     constexpr int slots = sizeof...(M);
+    typename Steps::lane_taps d[Steps::vectors];
+    taps.template load<Group>(x, d);
     (weights.template multiply_add<First + Stride * M, Group>(acc[(Phase - M + slots) % slots], d), ...);
 }
-/// All groups G of taps of the input row at x.
+/// All groups G.
 template <class Steps, int First, int Stride, int Phase, int Slots, class Reg, class Taps, class Weights, int... G>
 PO2Q_INLINE void depthwise_add_row(Reg (&acc)[Slots], const Taps& taps, std::uintptr_t x, const Weights& weights,
                                    simd::indices<G...>) {
-    typename Steps::lane_taps d[sizeof...(G)][Steps::vectors];
-    ((taps.template load<G>(x, d[G]),
-      depthwise_add_group<First, Stride, Phase, G>(acc, d[G], weights, simd::up_to<Slots>)),
-     ...);
+    (depthwise_add_group<Steps, First, Stride, Phase, G>(acc, taps, x, weights, simd::up_to<Slots>), ...);
 }
 
 /// Square kernels of Kernel taps, rows moving by Stride, for registers First … First + Count − 1 of a vector. All lanes
@@ -284,12 +341,13 @@ PO2Q_INLINE void depthwise_add_row(Reg (&acc)[Slots], const Taps& taps, std::uin
 /// floats. Spread: lanes are every other block.
 template <class Steps, int Kernel, int Stride, bool Words, bool Spread, int First, int Count>
 PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const depthwise_strip& s,
-                                const depthwise_weights<Steps, Kernel, First, Count>& weights,
+                                const depthwise_weights<Steps, Kernel, Stride, First, Count>& weights,
                                 const depthwise_codes<Steps, Words>& codes) {
-    constexpr int groups = depthwise_weights<Steps, Kernel, First, Count>::groups;
+    constexpr depthwise_column column{Kernel, Stride, Steps::taps};
     constexpr int slots = depthwise_slots<Kernel, Stride>;
 
     const depthwise_taps<Steps, Kernel, Spread> taps(vector);
+    depthwise_newest<Steps, Kernel, Stride> newest;
 
     // Steps that would see rows of padding only are left out.
     const std::int64_t skipped = s.first_row < 0 ? -s.first_row / Stride : 0;
@@ -311,13 +369,23 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
         vector.template begin<First>(*row_bias, acc[phase]);
         ++row_bias;
         simd::unroll<Stride>([&](auto q) PO2Q_INLINE_LAMBDA {
-            if (static_cast<std::uint64_t>(row) < row_end)
-                depthwise_add_row<Steps, q, Stride, phase, slots>(acc, taps, x, weights, simd::up_to<groups>);
+            if constexpr (column.apart()) {
+                typename Steps::channels last = Steps::none();
+                if (static_cast<std::uint64_t>(row) < row_end) {
+                    depthwise_add_row<Steps, q, Stride, phase, slots>(acc, taps, x, weights,
+                                                                      simd::up_to<column.groups()>);
+                    last = taps.template load_tap<Kernel - 1>(x);
+                }
+                newest.push(last);
+            } else if (static_cast<std::uint64_t>(row) < row_end) {
+                depthwise_add_row<Steps, q, Stride, phase, slots>(acc, taps, x, weights, simd::up_to<column.groups()>);
+            }
             ++row;
             x += static_cast<std::uintptr_t>(vector.input_row);
             // One pointer that moves, not one for each row and tap, which would have to be loaded again.
             asm("" : "+r"(x));
         });
+        if constexpr (column.apart()) newest.template multiply_add<phase>(acc, weights);
         if (static_cast<std::uint64_t>(done) < static_cast<std::uint64_t>(s.rows)) {
             depthwise_store<Steps, Words, First>(out, vector, s.requantize, codes, acc[(phase + 1) % slots]);
             out += vector.output_row;
@@ -349,14 +417,14 @@ void depthwise_square(const depthwise_strip& strip) {
         for_each_vector(s, [&](std::int64_t column, std::int64_t i, std::int64_t block) PO2Q_INLINE_LAMBDA {
             const depthwise_vector<Steps> vector(s, column, i, block, kind);
             const codes_type codes(s.requantize, vector.block_lane);
-            const depthwise_weights<Steps, Kernel, 0, 2> low(vector.weights);
+            const depthwise_weights<Steps, Kernel, Stride, 0, 2> low(vector.weights);
             depthwise_walk<Steps, Kernel, Stride, Words, Spread>(vector, s, low, codes);
-            const depthwise_weights<Steps, Kernel, 2, 2> high(vector.weights);
+            const depthwise_weights<Steps, Kernel, Stride, 2, 2> high(vector.weights);
             depthwise_walk<Steps, Kernel, Stride, Words, Spread>(vector, s, high, codes);
         });
     } else {
         // What belongs to a block stays where it is while columns of the same block follow each other.
-        using weights_type = depthwise_weights<Steps, Kernel, 0, Steps::vectors>;
+        using weights_type = depthwise_weights<Steps, Kernel, Stride, 0, Steps::vectors>;
         weights_type weights(s.weights + s.block * s.block_weights);
         codes_type codes(s.requantize, s.block * Steps::lanes);
         for_each_vector(s, [&](std::int64_t column, std::int64_t i, std::int64_t block) PO2Q_INLINE_LAMBDA {
@@ -427,7 +495,8 @@ template <class Steps>
 void depthwise_any(const depthwise_strip& strip) {
     const depthwise_strip s = strip;
     using isa = typename Steps::isa;
-    const std::int64_t groups = (s.kernel.width + Steps::taps - 1) / Steps::taps;
+    const depthwise_column last{static_cast<int>(s.kernel.width), static_cast<int>(s.stride), Steps::taps};
+    const std::int64_t groups = s.column_apart ? last.groups() : (s.kernel.width + Steps::taps - 1) / Steps::taps;
     for_each_vector(s, [&](std::int64_t column, std::int64_t i, std::int64_t block) PO2Q_INLINE_LAMBDA {
         const depthwise_vector<Steps> vector(s, column, i, block, s.requantize.kind);
         const requantize_block block_of = s.requantize.from_lane(vector.block_lane);
@@ -436,27 +505,41 @@ void depthwise_any(const depthwise_strip& strip) {
         for (std::int64_t y = 0; y < s.rows; ++y, out += vector.output_row) {
             typename Steps::reg acc[Steps::vectors];
             vector.template begin<0>(s.row_bias[y], acc);
-            for (std::int64_t ky = 0; ky < s.kernel.height; ++ky) {
-                const std::int64_t row = s.first_row + y * s.stride + ky * s.dilation;
-                if (row < 0 || row >= s.input_height) continue;
+            const std::int32_t* w = vector.weights;
+            const auto input_row = [&](std::int64_t ky)
+                                       PO2Q_INLINE_LAMBDA { return s.first_row + y * s.stride + ky * s.dilation; };
+            const auto load = [&](std::int64_t row, std::int64_t kx) PO2Q_INLINE_LAMBDA {
                 const std::uintptr_t x = vector.input + static_cast<std::uintptr_t>(row * vector.input_row);
-                for (std::int64_t g = 0; g < groups; ++g) {
-                    typename Steps::channels tap[Steps::taps];
-                    simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA {
-                        // Behind the last tap: the last one again, at weight 0.
-                        const std::int64_t kx = std::min(g * Steps::taps + k, s.kernel.width - 1);
-                        tap[k] = vector.spread != 0
-                                     ? vector.load_blocks(x, kx)
-                                     : Steps::load(vector.address(x, vector.distance(kx)), vector.inside(kx));
-                    });
-                    typename Steps::lane_taps d[Steps::vectors];
-                    Steps::interleave(tap, d);
-                    const std::int32_t* w = vector.weights + (ky * groups + g) * Steps::lanes;
-                    simd::unroll<Steps::vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
-                        acc[v] = Steps::dot(acc[v], d[v], w + v * Steps::ops::lanes);
-                    });
+                return vector.spread != 0 ? vector.load_blocks(x, kx)
+                                          : Steps::load(vector.address(x, vector.distance(kx)), vector.inside(kx));
+            };
+            // Adds the products of the next dword of weights.
+            const auto add = [&](auto&& channels) PO2Q_INLINE_LAMBDA {
+                typename Steps::channels tap[Steps::taps];
+                simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA { tap[k] = channels(k); });
+                typename Steps::lane_taps d[Steps::vectors];
+                Steps::interleave(tap, d);
+                simd::unroll<Steps::vectors>(
+                    [&](auto v) PO2Q_INLINE_LAMBDA { acc[v] = Steps::dot(acc[v], d[v], w + v * Steps::ops::lanes); });
+                w += Steps::lanes;
+            };
+            for (std::int64_t ky = 0; ky < s.kernel.height; ++ky) {
+                const std::int64_t row = input_row(ky);
+                if (row < 0 || row >= s.input_height) {
+                    w += groups * Steps::lanes;
+                    continue;
                 }
+                for (std::int64_t g = 0; g < groups; ++g)
+                    add([&](int k) PO2Q_INLINE_LAMBDA {
+                        // Behind the last tap: the last one again, at weight 0.
+                        return load(row, std::min(g * Steps::taps + k, s.kernel.width - 1));
+                    });
             }
+            for (int j = 0; s.column_apart && j < last.dwords(); ++j)
+                add([&](int k) PO2Q_INLINE_LAMBDA {
+                    const std::int64_t row = input_row(last.row(j) - last.place(j) + k);
+                    return row < 0 || row >= s.input_height ? Steps::none() : load(row, s.kernel.width - 1);
+                });
             if (s.requantize.kind <= epilogue::shift && vector.output_lane == 1) {
                 codes.store(out, acc, vector.lanes);
                 continue;
@@ -477,8 +560,9 @@ struct depthwise_table {
     struct square {
         int kernel;
         int stride;
-        function words;  ///< by epilogue::shift_words
-        function other;  ///< by shift or floats
+        bool column_apart;  ///< depthwise_column::apart
+        function words;     ///< by epilogue::shift_words
+        function other;     ///< by shift or floats
     };
     /// Kernels of simd::depthwise_steps.
     struct steps {
@@ -501,7 +585,8 @@ struct depthwise_table {
 
 template <class Steps, int Kernel, int Stride, bool Spread = false>
 constexpr depthwise_table::square depthwise_squares() {
-    return {Kernel, Stride, &depthwise_square<Steps, Kernel, Stride, true, Spread>,
+    return {Kernel, Stride, depthwise_column{Kernel, Stride, Steps::taps}.apart(),
+            &depthwise_square<Steps, Kernel, Stride, true, Spread>,
             &depthwise_square<Steps, Kernel, Stride, false, Spread>};
 }
 

@@ -92,6 +92,8 @@ struct depthwise_steps {
         return {static_cast<int>(begin), static_cast<int>(end)};
     }
     static PO2Q_INLINE channels load(const std::int8_t* p) { return ops::widen(p); }
+    /// What a product with any weights is 0 of, whatever the offset.
+    static PO2Q_INLINE channels none() { return ops::zero_words(); }
     /// Reads the part's codes only; the others are 0.
     static PO2Q_INLINE channels load(const std::int8_t* p, part k) {
         if (k.begin == 0 && k.end == lanes) return ops::widen(p);
@@ -173,6 +175,7 @@ struct depthwise_steps<Arch> {
         return _mm512_xor_si512(codes, _mm512_set1_epi8(static_cast<char>(0x80)));
     }
     static PO2Q_INLINE channels load(const std::int8_t* p) { return offset(_mm512_loadu_si512(p)); }
+    static PO2Q_INLINE channels none() { return _mm512_setzero_si512(); }
     static PO2Q_INLINE channels load(const std::int8_t* p, part k) { return offset(_mm512_maskz_loadu_epi8(k, p)); }
 
     /// For blocks of 8, 16 or 32 codes.
@@ -262,6 +265,7 @@ struct depthwise_steps<Arch> {
         return {static_cast<int>(begin), static_cast<int>(end)};
     }
     static PO2Q_INLINE channels load(const std::int8_t* p) { return vld1q_s8(p); }
+    static PO2Q_INLINE channels none() { return vdupq_n_s8(0); }
     /// Reads the part's codes only; the others are 0.
     static PO2Q_INLINE channels load(const std::int8_t* p, part k) {
         if (k.begin == 0 && k.end == lanes) return vld1q_s8(p);
