@@ -221,36 +221,22 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
                 output[lane] = (block.first_channel + lane) % channels * shape.multiplier + block.multiple;
             alignas(64) static constexpr std::int8_t zeros[most_lanes] = {};
             std::int8_t gathered[4][most_lanes];
-            const std::int8_t* row[4];
-            const auto clear = [&] { std::fill(std::begin(row), std::end(row), zeros); };
-            // The lanes' weights of a tap at place k of the next dwords.
-            const auto place = [&](int k, std::int64_t ky, std::int64_t kx) {
+            // The lanes' weights of a tap, which go to place k of a dword.
+            const auto row_of = [&](std::int64_t ky, std::int64_t kx, int k) -> const std::int8_t* {
                 const std::int64_t tap = kx + view.shift;
-                if (kx >= kernel.width || tap < view.taps.first || tap >= view.taps.last) return;
+                if (tap < view.taps.first || tap >= view.taps.last) return zeros;
                 const std::int8_t* const from = weights + ky * next_ky + tap * next_kx;
-                row[k] = from + block.first_channel;
-                if (!apart) return;
+                if (!apart) return from + block.first_channel;
                 for (int lane = 0; lane < to.lanes; ++lane) gathered[k][lane] = from[output[lane]];
-                row[k] = gathered[k];
+                return gathered[k];
             };
-            const auto pack = [&] {
-                table.pack.rows(row, step, packed);
-                packed += steps.lanes;
-            };
-            for (std::int64_t ky = 0; ky < kernel.height; ++ky)
-                for (std::int64_t kx = 0; kx < row_taps; kx += steps.taps) {
-                    clear();
-                    for (int k = 0; k < steps.taps; ++k) place(k, ky, kx + k);
-                    pack();
-                }
-            for (int j = 0; j < column_dwords; ++j) {
-                clear();
-                for (int ky = column.row(j); ky < column.row_end(j); ++ky)
-                    place(column.place(j) + ky - column.row(j), ky, kernel.width - 1);
-                pack();
-            }
             const std::int64_t block_lane = (&block - to.blocks.data()) * steps.lanes;
             for (std::int64_t ky = 0; ky < kernel.height; ++ky) {
+                for (std::int64_t kx = 0; kx < row_taps; kx += steps.taps, packed += steps.lanes) {
+                    const std::int8_t* row[4] = {zeros, zeros, zeros, zeros};
+                    for (int k = 0; k < steps.taps && kx + k < row_taps; ++k) row[k] = row_of(ky, kx + k, k);
+                    table.pack.rows(row, step, packed);
+                }
                 std::int32_t sums[most_lanes] = {};
                 std::int32_t positive[most_lanes] = {};
                 const std::int8_t* const from = weights + ky * next_ky + view.taps.first * next_kx;
@@ -261,6 +247,14 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
                 std::int32_t* const lanes = row_sums + ky * to.lane_count + block_lane;
                 for (int i = 0; i < steps.lanes; ++i)
                     if (lane_of[i] < to.lanes) lanes[i] = sums[lane_of[i]];
+            }
+            for (int j = 0; j < column_dwords; ++j, packed += steps.lanes) {
+                const std::int8_t* row[4] = {zeros, zeros, zeros, zeros};
+                for (int ky = column.row(j); ky < column.row_end(j); ++ky) {
+                    const int k = column.place(j) + ky - column.row(j);
+                    row[k] = row_of(ky, kernel.width - 1, k);
+                }
+                table.pack.rows(row, step, packed);
             }
         }
         row_sums += kernel.height * to.lane_count;
