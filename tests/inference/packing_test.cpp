@@ -179,20 +179,20 @@ TEST_CASE("depthwise weights are packed as documented") {
             return weights[static_cast<std::size_t>(tap * s.outputs() + o)];
         };
         const window2d& w = seen.window;
-        CHECK(packed.column_apart == (squares && s.multiplier == 1 && kernel_height == kernel_width &&
-                                      (kernel_width == 3 || kernel_width == 5) && w.stride.height <= 2 &&
-                                      w.dilation.height == 1 && kernel_width % steps.taps == 1));
-        apart_seen += packed.column_apart;
+        CHECK(packed.layout.column_apart == (squares && s.multiplier == 1 && kernel_height == kernel_width &&
+                                             (kernel_width == 3 || kernel_width == 5) && w.stride.height <= 2 &&
+                                             w.dilation.height == 1 && kernel_width % steps.taps == 1));
+        apart_seen += packed.layout.column_apart;
         const std::int64_t row = s.output().width * s.input.channels;
         std::vector<int> computed(static_cast<std::size_t>(s.outputs()), 0);
         int wrong = 0;
         // The tap (ky, kx) of each weight of a lane; −1 where there is none.
         std::vector<std::pair<std::int64_t, std::int64_t>> taps;
-        const std::int64_t row_taps = packed.column_apart ? kernel_width - 1 : kernel_width;
+        const std::int64_t row_taps = packed.layout.column_apart ? kernel_width - 1 : kernel_width;
         for (std::int64_t ky = 0; ky < kernel_height; ++ky)
             for (std::int64_t kx = 0; kx < (row_taps + steps.taps - 1) / steps.taps * steps.taps; ++kx)
                 taps.emplace_back(ky, kx < row_taps ? kx : -1);
-        for (std::int64_t first = 0; packed.column_apart && first < kernel_height; first += steps.taps) {
+        for (std::int64_t first = 0; packed.layout.column_apart && first < kernel_height; first += steps.taps) {
             const std::int64_t end = std::min<std::int64_t>(first + steps.taps, kernel_height);
             // A step is `stride` rows; the one that has met row end − 1 ends here.
             const std::int64_t met = (end + w.stride.height - 1) / w.stride.height * w.stride.height;

@@ -58,7 +58,7 @@ struct depthwise_block {
 /// Weights in the layout that kernels/depthwise_conv2d.hpp reads, of the image as it is walked: [view][block][ky][⌈KW /
 /// taps⌉][lanes] dwords, each with the weights of `taps` neighbouring kx of a lane (4 int8, or 2 int16), lanes in
 /// channel_of order, with halves_apart the lower halves of 4 dwords before the upper ones; 0 behind the last kx and the
-/// last lane. With column_apart [ky][⌊KW / taps⌋] and, behind them, the last kx by kernels::depthwise_column. The first
+/// last lane. `layout` says how many there are, and where the last kx are. The first
 /// view is the kernel as it is.
 struct depthwise_packing {
     int lanes = 0;  ///< of a vector that exist
@@ -71,7 +71,7 @@ struct depthwise_packing {
     /// Elements of a pixel, where flat vectors are of pixels that move by two: lanes are every other block of the
     /// input.
     std::int64_t spread = 0;
-    bool column_apart = false;
+    kernels::depthwise_layout layout{};
     std::vector<depthwise_block> blocks;
     std::vector<depthwise_view> views;
     std::int64_t lane_count = 0;     ///< of all blocks
@@ -144,14 +144,10 @@ inline depthwise_packing plan_packing(const depthwise_conv2d_shape& shape, const
     packing.lane_count = static_cast<std::int64_t>(packing.blocks.size()) * steps.lanes;
     const depthwise_conv2d_shape seen = walked(shape, packing);
     const auto [kernel_height, kernel_width] = seen.window.kernel;
-    std::int64_t dwords = kernel_height * ((kernel_width + steps.taps - 1) / steps.taps);
     const auto* square = packing.spread != 0 ? find_square(steps.spread, seen) : find_square(steps.squares, seen);
-    if (square != nullptr && square->column_apart) {
-        packing.column_apart = true;
-        const kernels::depthwise_column column{square->kernel, square->stride, steps.taps};
-        dwords = kernel_height * column.groups() + column.dwords();
-    }
-    packing.block_weights = dwords * steps.lanes;
+    packing.layout = {kernel_height, kernel_width, seen.window.stride.height, steps.taps,
+                      square != nullptr && square->column_apart};
+    packing.block_weights = packing.layout.dwords() * steps.lanes;
     packing.views.push_back({{0, kernel_width}, 0});
     // Views for whole vectors of one pixel, where the image is as wide as the kernel.
     if (!packing.flat && packing.lanes == steps.lanes)
@@ -179,8 +175,7 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
     const kernels::depthwise_table::steps& steps = table.any_codes;
     const std::int64_t channels = shape.input.channels;
     const std::int64_t outputs = shape.outputs();
-    const window2d seen = walked(shape, to).window;
-    const extent2d kernel = seen.kernel;
+    const extent2d kernel{to.layout.height, to.layout.width};
     // From a weight to that of the next ky and kx.
     const std::int64_t next_ky = to.walks_rows() ? outputs : kernel.width * outputs;
     const std::int64_t next_kx = to.walks_rows() ? kernel.height * outputs : outputs;
@@ -208,10 +203,8 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
 
     std::int32_t* packed = to.weights.data();
     std::int32_t* row_sums = to.row_sums.data();
-    const std::int64_t row_taps = to.column_apart ? kernel.width - 1 : kernel.width;  // in dwords of a row
-    const kernels::depthwise_column column{static_cast<int>(kernel.width), static_cast<int>(seen.stride.height),
-                                           steps.taps};
-    const int column_dwords = to.column_apart ? column.dwords() : 0;
+    const kernels::depthwise_layout& layout = to.layout;
+    const std::int64_t row_taps = layout.column_apart ? kernel.width - 1 : kernel.width;  // in dwords of a row
     for (const depthwise_view& view : to.views) {
         for (const depthwise_block& block : to.blocks) {
             // Channels of one pixel lie side by side; others are gathered.
@@ -222,7 +215,7 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
             alignas(64) static constexpr std::int8_t zeros[most_lanes] = {};
             std::int8_t gathered[4][most_lanes];
             // The lanes' weights of a tap, which go to place k of a dword.
-            const auto row_of = [&](std::int64_t ky, std::int64_t kx, int k) -> const std::int8_t* {
+            const auto row_of = [&](std::int64_t ky, std::int64_t kx, std::int64_t k) -> const std::int8_t* {
                 const std::int64_t tap = kx + view.shift;
                 if (tap < view.taps.first || tap >= view.taps.last) return zeros;
                 const std::int8_t* const from = weights + ky * next_ky + tap * next_kx;
@@ -248,10 +241,10 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
                 for (int i = 0; i < steps.lanes; ++i)
                     if (lane_of[i] < to.lanes) lanes[i] = sums[lane_of[i]];
             }
-            for (int j = 0; j < column_dwords; ++j, packed += steps.lanes) {
+            for (std::int64_t j = 0; j < layout.column(); ++j, packed += steps.lanes) {
                 const std::int8_t* row[4] = {zeros, zeros, zeros, zeros};
-                for (int ky = column.row(j); ky < column.row_end(j); ++ky) {
-                    const int k = column.place(j) + ky - column.row(j);
+                for (std::int64_t ky = layout.row(j); ky < layout.row_end(j); ++ky) {
+                    const std::int64_t k = layout.place(j) + ky - layout.row(j);
                     row[k] = row_of(ky, kernel.width - 1, k);
                 }
                 table.pack.rows(row, step, packed);

@@ -222,7 +222,7 @@ private:
         s.kernel = w.kernel;
         s.stride = w.stride.height;
         s.dilation = w.dilation.height;
-        s.column_apart = packing_.column_apart;
+        s.column_apart = packing_.layout.column_apart;
         s.block_weights = packing_.block_weights;
         s.row_bias = row_bias_.data() + kernels::depthwise_rows_before + y;
         s.group = 1;

@@ -20,7 +20,7 @@
 ///
 /// Layout of weights, packed by inference/depthwise_packing.hpp: [block][ky][⌈KW / taps⌉][vectors][lanes] dwords of
 /// `taps` codes each, zeros behind the last tap and channel. Where square kernels would leave a dword of each row to
-/// its last tap alone, [block] is [ky][⌊KW / taps⌋], and behind those the last taps of all rows, as depthwise_column
+/// its last tap alone, [block] is [ky][⌊KW / taps⌋], and behind those the last taps of all rows, as depthwise_layout
 /// has them: 5×5 taps by fours are 5 + 2 dwords instead of 10, 3×3 by twos 3 + 2 instead of 6.
 /// Guarantees: reads and writes named elements only; no allocation, no exceptions.
 #include <po2quant/kernels/epilogue.hpp>
@@ -38,28 +38,40 @@ inline constexpr std::int64_t depthwise_rows = 24;
 inline constexpr std::int64_t depthwise_rows_before = 5 - 1;
 inline constexpr std::int64_t depthwise_rows_behind = 2 * (5 - 1);
 
-/// The last column of a square kernel, in dwords of `taps` rows' codes. Dword j has those of the kernel's rows
-/// [row(j), row_end(j)), and is multiplied with the newest `taps` input rows at the end of the step in which the last
-/// of these is met: in that row(j) comes at place(j), and the other places have weight 0.
+/// How the taps of a kernel lie in dwords of `taps` codes: those of a row side by side; with column_apart without the
+/// last of each row, and these in dwords of their own. Dword j of the column has those of rows row(j) … row_end(j) − 1.
+/// It is multiplied with the newest `taps` input rows in the step that meets the last of them: there row(j) is at
+/// place(j), and other places have weight 0.
 ///
 ///   5 rows by fours, stride 1    j = 0: rows 0 1 2 3, in the step of row 3
 ///                                j = 1: rows . . . 4, in the step of row 4
-struct depthwise_column {
-    int kernel;
-    int stride;
-    int taps;
+struct depthwise_layout {
+    std::int64_t height;
+    std::int64_t width;
+    std::int64_t stride;  ///< of rows
+    std::int64_t taps;
+    bool column_apart;
 
-    /// Whether it is worth it: rows of the kernel without their last tap are whole dwords.
-    constexpr bool apart() const { return kernel % taps == 1; }
-    /// Dwords of a row of the kernel, and of the column.
-    constexpr int groups() const { return apart() ? kernel / taps : (kernel + taps - 1) / taps; }
-    constexpr int dwords() const { return apart() ? (kernel + taps - 1) / taps : 0; }
-    constexpr int row(int j) const { return j * taps; }
-    constexpr int row_end(int j) const { return std::min((j + 1) * taps, kernel); }
+    /// Dwords of a row, of the column, and of the kernel.
+    constexpr std::int64_t groups() const { return column_apart ? width / taps : (width + taps - 1) / taps; }
+    constexpr std::int64_t column() const { return column_apart ? (height + taps - 1) / taps : 0; }
+    constexpr std::int64_t dwords() const { return height * groups() + column(); }
+    constexpr std::int64_t row(std::int64_t j) const { return j * taps; }
+    constexpr std::int64_t row_end(std::int64_t j) const { return std::min((j + 1) * taps, height); }
     /// Steps between that in which an output row begins and that in which dword j is multiplied.
-    constexpr int age(int j) const { return (row_end(j) - 1) / stride; }
-    constexpr int place(int j) const { return row(j) - (stride * (age(j) + 1) - taps); }
+    constexpr std::int64_t age(std::int64_t j) const { return (row_end(j) - 1) / stride; }
+    constexpr std::int64_t place(std::int64_t j) const { return row(j) - (stride * (age(j) + 1) - taps); }
 };
+
+/// Output rows that one input row may serve.
+template <int Kernel, int Stride>
+inline constexpr int depthwise_slots = (Kernel + Stride - 1) / Stride;
+
+/// That of a square kernel: the last column apart where rows without it are whole dwords.
+template <class Steps, int Kernel, int Stride>
+inline constexpr depthwise_layout depthwise_square_layout{
+    Kernel, Kernel, Stride, Steps::taps,
+    Kernel % Steps::taps == 1 && depthwise_slots<Kernel, Stride> <= Steps::most_slots_apart};
 
 /// Columns of vectors side by side, and the strip of rows they walk down. Distances are in elements.
 struct depthwise_strip {
@@ -87,7 +99,7 @@ struct depthwise_strip {
     extent2d kernel;
     std::int64_t stride;    ///< of rows
     std::int64_t dilation;  ///< of rows
-    bool column_apart;      ///< weights are as depthwise_column has them
+    bool column_apart;      ///< as depthwise_layout has it
 
     /// Lanes and weights lie in blocks, that of each vector behind that of the one before, block 0 behind the last.
     std::int64_t block;
@@ -175,9 +187,9 @@ struct depthwise_vector {
 /// registers, the others are operands in memory.
 template <class Steps, int Kernel, int Stride, int First, int Count>
 struct depthwise_weights {
-    static constexpr depthwise_column column{Kernel, Stride, Steps::taps};
-    static constexpr int groups = column.groups();
-    static constexpr int all = (Kernel * groups + column.dwords()) * Count;
+    static constexpr const depthwise_layout& layout = depthwise_square_layout<Steps, Kernel, Stride>;
+    static constexpr int groups = layout.groups();
+    static constexpr int all = layout.dwords() * Count;
     static constexpr int kept = all < Steps::weight_registers ? all : Steps::weight_registers;
     const std::int32_t* memory;
     typename Steps::lane_taps reg[kept > 0 ? kept : 1];
@@ -189,13 +201,17 @@ struct depthwise_weights {
     template <int Row, int Group>
     PO2Q_INLINE void multiply_add(typename Steps::reg (&acc)[Count],
                                   const typename Steps::lane_taps (&d)[Steps::vectors]) const {
-        if constexpr (Row < Kernel) multiply_add_registers<(Row * groups + Group) * Count>(acc, d, simd::up_to<Count>);
+        if constexpr (Row < Kernel)
+            multiply_add_registers<(Row * groups + Group) * Count>(acc, d, memory, simd::up_to<Count>);
     }
     /// The same with dword J of the last column.
     template <int J>
     PO2Q_INLINE void multiply_add_column(typename Steps::reg (&acc)[Count],
                                          const typename Steps::lane_taps (&d)[Steps::vectors]) const {
-        multiply_add_registers<(Kernel * groups + J) * Count>(acc, d, simd::up_to<Count>);
+        // g++ would load those in memory for several steps at once, and spill them.
+        const std::int32_t* at = memory;
+        asm("" : "+r"(at));
+        multiply_add_registers<(Kernel * groups + J) * Count>(acc, d, at, simd::up_to<Count>);
     }
 
 private:
@@ -206,13 +222,14 @@ private:
     template <int I, int... V>
     PO2Q_INLINE void multiply_add_registers(typename Steps::reg (&acc)[Count],
                                             const typename Steps::lane_taps (&d)[Steps::vectors],
-                                            simd::indices<V...>) const {
-        ((acc[V] = product<I + V>(acc[V], d[First + V])), ...);
+                                            const std::int32_t* at, simd::indices<V...>) const {
+        ((acc[V] = product<I + V>(acc[V], d[First + V], at)), ...);
     }
     template <int I>
-    PO2Q_INLINE typename Steps::reg product(typename Steps::reg acc, typename Steps::lane_taps d) const {
+    PO2Q_INLINE typename Steps::reg product(typename Steps::reg acc, typename Steps::lane_taps d,
+                                            const std::int32_t* at) const {
         if constexpr (I < kept) return Steps::dot(acc, d, reg[I]);
-        else return Steps::dot(acc, d, memory + place(I));
+        else return Steps::dot(acc, d, at + place(I));
     }
 };
 
@@ -257,7 +274,7 @@ class depthwise_newest {
 public:
     /// Nothing comes of rows before the first.
     PO2Q_INLINE depthwise_newest() {
-        if constexpr (column.apart())
+        if constexpr (layout.column_apart)
             simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA { code_[k] = Steps::none(); });
     }
     PO2Q_INLINE void push(typename Steps::channels codes) { push_back(codes, simd::up_to<Steps::taps - 1>); }
@@ -266,9 +283,8 @@ public:
     PO2Q_INLINE void multiply_add(Reg (&acc)[Slots], const Weights& weights) const {
         typename Steps::lane_taps d[Steps::vectors];
         Steps::interleave(code_, d);
-        multiply_add_all<Phase>(acc, weights, d, simd::up_to<column.dwords()>);
+        multiply_add_all<Phase>(acc, weights, d, simd::up_to<layout.column()>);
     }
-    static constexpr depthwise_column column{Kernel, Stride, Steps::taps};
 
 private:
     template <int... K>
@@ -280,14 +296,11 @@ private:
     static PO2Q_INLINE void multiply_add_all(Reg (&acc)[Slots], const Weights& weights,
                                              const typename Steps::lane_taps (&d)[Steps::vectors],
                                              simd::indices<J...>) {
-        (weights.template multiply_add_column<J>(acc[(Phase - column.age(J) + Slots) % Slots], d), ...);
+        (weights.template multiply_add_column<J>(acc[(Phase - layout.age(J) + Slots) % Slots], d), ...);
     }
+    static constexpr const depthwise_layout& layout = depthwise_square_layout<Steps, Kernel, Stride>;
     typename Steps::channels code_[Steps::taps];
 };
-
-/// Output rows that one input row may serve.
-template <int Kernel, int Stride>
-inline constexpr int depthwise_slots = (Kernel + Stride - 1) / Stride;
 
 /// Registers of a vector that one walk computes: half of them, in two walks, where the sums of all would leave
 /// registers for few of the weights.
@@ -343,7 +356,7 @@ template <class Steps, int Kernel, int Stride, bool Words, bool Spread, int Firs
 PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const depthwise_strip& s,
                                 const depthwise_weights<Steps, Kernel, Stride, First, Count>& weights,
                                 const depthwise_codes<Steps, Words>& codes) {
-    constexpr depthwise_column column{Kernel, Stride, Steps::taps};
+    constexpr const depthwise_layout& layout = depthwise_square_layout<Steps, Kernel, Stride>;
     constexpr int slots = depthwise_slots<Kernel, Stride>;
 
     const depthwise_taps<Steps, Kernel, Spread> taps(vector);
@@ -369,23 +382,18 @@ PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const dept
         vector.template begin<First>(*row_bias, acc[phase]);
         ++row_bias;
         simd::unroll<Stride>([&](auto q) PO2Q_INLINE_LAMBDA {
-            if constexpr (column.apart()) {
-                typename Steps::channels last = Steps::none();
-                if (static_cast<std::uint64_t>(row) < row_end) {
-                    depthwise_add_row<Steps, q, Stride, phase, slots>(acc, taps, x, weights,
-                                                                      simd::up_to<column.groups()>);
-                    last = taps.template load_tap<Kernel - 1>(x);
-                }
-                newest.push(last);
-            } else if (static_cast<std::uint64_t>(row) < row_end) {
-                depthwise_add_row<Steps, q, Stride, phase, slots>(acc, taps, x, weights, simd::up_to<column.groups()>);
+            if (static_cast<std::uint64_t>(row) < row_end) {
+                depthwise_add_row<Steps, q, Stride, phase, slots>(acc, taps, x, weights, simd::up_to<layout.groups()>);
+                if constexpr (layout.column_apart) newest.push(taps.template load_tap<Kernel - 1>(x));
+            } else if constexpr (layout.column_apart) {
+                newest.push(Steps::none());
             }
             ++row;
             x += static_cast<std::uintptr_t>(vector.input_row);
             // One pointer that moves, not one for each row and tap, which would have to be loaded again.
             asm("" : "+r"(x));
         });
-        if constexpr (column.apart()) newest.template multiply_add<phase>(acc, weights);
+        if constexpr (layout.column_apart) newest.template multiply_add<phase>(acc, weights);
         if (static_cast<std::uint64_t>(done) < static_cast<std::uint64_t>(s.rows)) {
             depthwise_store<Steps, Words, First>(out, vector, s.requantize, codes, acc[(phase + 1) % slots]);
             out += vector.output_row;
@@ -495,8 +503,8 @@ template <class Steps>
 void depthwise_any(const depthwise_strip& strip) {
     const depthwise_strip s = strip;
     using isa = typename Steps::isa;
-    const depthwise_column last{static_cast<int>(s.kernel.width), static_cast<int>(s.stride), Steps::taps};
-    const std::int64_t groups = s.column_apart ? last.groups() : (s.kernel.width + Steps::taps - 1) / Steps::taps;
+    const depthwise_layout layout{s.kernel.height, s.kernel.width, s.stride, Steps::taps, s.column_apart};
+    const std::int64_t groups = layout.groups();
     for_each_vector(s, [&](std::int64_t column, std::int64_t i, std::int64_t block) PO2Q_INLINE_LAMBDA {
         const depthwise_vector<Steps> vector(s, column, i, block, s.requantize.kind);
         const requantize_block block_of = s.requantize.from_lane(vector.block_lane);
@@ -535,9 +543,9 @@ void depthwise_any(const depthwise_strip& strip) {
                         return load(row, std::min(g * Steps::taps + k, s.kernel.width - 1));
                     });
             }
-            for (int j = 0; s.column_apart && j < last.dwords(); ++j)
+            for (std::int64_t j = 0; j < layout.column(); ++j)
                 add([&](int k) PO2Q_INLINE_LAMBDA {
-                    const std::int64_t row = input_row(last.row(j) - last.place(j) + k);
+                    const std::int64_t row = input_row(layout.row(j) - layout.place(j) + k);
                     return row < 0 || row >= s.input_height ? Steps::none() : load(row, s.kernel.width - 1);
                 });
             if (s.requantize.kind <= epilogue::shift && vector.output_lane == 1) {
@@ -560,7 +568,7 @@ struct depthwise_table {
     struct square {
         int kernel;
         int stride;
-        bool column_apart;  ///< depthwise_column::apart
+        bool column_apart;  ///< as depthwise_layout has it
         function words;     ///< by epilogue::shift_words
         function other;     ///< by shift or floats
     };
@@ -585,7 +593,7 @@ struct depthwise_table {
 
 template <class Steps, int Kernel, int Stride, bool Spread = false>
 constexpr depthwise_table::square depthwise_squares() {
-    return {Kernel, Stride, depthwise_column{Kernel, Stride, Steps::taps}.apart(),
+    return {Kernel, Stride, depthwise_square_layout<Steps, Kernel, Stride>.column_apart,
             &depthwise_square<Steps, Kernel, Stride, true, Spread>,
             &depthwise_square<Steps, Kernel, Stride, false, Spread>};
 }
