@@ -61,7 +61,6 @@ struct depthwise_steps<test::offset_arch> {
     static constexpr int lanes = 16;
     static constexpr int input_offset = 128;
     static constexpr int weight_registers = 0;
-    static constexpr int most_slots_apart = 5;
 
     static part part_of(std::int64_t begin, std::int64_t end) { return {begin, end}; }
     static channels load(const std::int8_t* p) { return load(p, {0, lanes}); }

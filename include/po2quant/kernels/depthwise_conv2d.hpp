@@ -71,7 +71,7 @@ inline constexpr int depthwise_slots = (Kernel + Stride - 1) / Stride;
 template <class Steps, int Kernel, int Stride>
 inline constexpr depthwise_layout depthwise_square_layout{
     Kernel, Kernel, Stride, Steps::taps,
-    Kernel % Steps::taps == 1 && depthwise_slots<Kernel, Stride> <= Steps::most_slots_apart};
+    Kernel % Steps::taps == 1 && depthwise_slots<Kernel, Stride> <= simd::most_slots_apart<typename Steps::isa>};
 
 /// Columns of vectors side by side, and the strip of rows they walk down. Distances are in elements.
 struct depthwise_strip {

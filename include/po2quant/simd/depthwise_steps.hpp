@@ -63,6 +63,15 @@ PO2Q_INLINE void copy_bytes(char* to, const char* from, std::int64_t bytes) {
 #endif
 }
 
+/// Output rows at most whose sums leave registers for codes that stay from one input row to the next. Where products
+/// are one instruction, g++ 12 keeps the sums of 5 rows in 16 registers, but would spill 3 of them beside such codes.
+template <class Arch>
+inline constexpr int most_slots_apart = 5;
+#if defined(__x86_64__) || defined(__i386__)
+template <>
+inline constexpr int most_slots_apart<arch::avx_vnni> = 3;
+#endif
+
 /// By pairs of taps, widened to int16: one product fits int16 (2^14), two need not (2^15), their sum is int32.
 ///
 ///   channels   `vectors`·lanes codes of one tap, widened
@@ -82,9 +91,6 @@ struct depthwise_steps {
     static constexpr bool halves_apart = simd::halves_apart<ops>;
     /// Weights stay in registers while they fit beside sums and inputs.
     static constexpr int weight_registers = ops::registers - 16;
-    /// Output rows at most whose sums leave registers for codes that stay from one input row to the next: with products
-    /// of one instruction g++ 12 keeps the sums of 5, and would spill 3 of them.
-    static constexpr int most_slots_apart = std::is_same_v<Arch, arch::avx_vnni> ? 3 : 5;
 
     /// Lanes [begin, end) of a vector at the border of a row.
     struct part {
@@ -169,7 +175,6 @@ struct depthwise_steps<Arch> {
     static constexpr int lanes = 64;
     static constexpr int input_offset = 128;
     static constexpr int weight_registers = 16;
-    static constexpr int most_slots_apart = 5;
 
     using part = __mmask64;
     static PO2Q_INLINE part part_of(std::int64_t begin, std::int64_t end) {
@@ -260,7 +265,6 @@ struct depthwise_steps<Arch> {
     static constexpr int lanes = 16;
     static constexpr int input_offset = 0;
     static constexpr int weight_registers = 12;
-    static constexpr int most_slots_apart = 5;
 
     struct part {
         int begin;
