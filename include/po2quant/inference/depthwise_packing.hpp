@@ -58,8 +58,7 @@ struct depthwise_block {
 /// Weights in the layout that kernels/depthwise_conv2d.hpp reads, of the image as it is walked: [view][block][ky][⌈KW /
 /// taps⌉][lanes] dwords, each with the weights of `taps` neighbouring kx of a lane (4 int8, or 2 int16), lanes in
 /// channel_of order, with halves_apart the lower halves of 4 dwords before the upper ones; 0 behind the last kx and the
-/// last lane. `layout` says how many there are, and where the last kx are. The first
-/// view is the kernel as it is.
+/// last lane. `layout` says how many there are, and where the last kx are. The first view is the kernel as it is.
 struct depthwise_packing {
     int lanes = 0;  ///< of a vector that exist
     /// A vector is `lanes` neighbouring elements of an output row, whatever pixels they are of, and vector v of a row
@@ -163,8 +162,7 @@ inline packed_depthwise_weights allocate_weights(const depthwise_conv2d_shape& s
                                                  const depthwise_packing& packing) {
     packed_depthwise_weights packed{packing, {}, {}, {}};
     packed.weights.resize(static_cast<std::size_t>(packing.dwords()));
-    packed.row_sums.resize(packing.views.size() *
-                           static_cast<std::size_t>(walked(shape, packing).window.kernel.height * packing.lane_count));
+    packed.row_sums.resize(packing.views.size() * static_cast<std::size_t>(packing.layout.height * packing.lane_count));
     packed.sums.resize(static_cast<std::size_t>(shape.outputs()));
     return packed;
 }

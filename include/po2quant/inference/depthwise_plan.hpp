@@ -122,8 +122,7 @@ public:
 private:
     void choose_kernels(integer_format input_format) {
         const auto& any = table_->any_codes;
-        const auto* square = find_square(
-            packing_.spread != 0 ? std::span<const kernels::depthwise_table::square>(any.spread) : any.squares, seen_);
+        const auto* square = packing_.spread != 0 ? find_square(any.spread, seen_) : find_square(any.squares, seen_);
         if (packing_.spread == 0 && !input_format.is_signed)
             if (const auto* faster = find_square(table_->unsigned_codes.squares, seen_)) {
                 square = faster;

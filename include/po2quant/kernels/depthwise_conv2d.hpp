@@ -277,6 +277,7 @@ public:
         if constexpr (layout.column_apart)
             simd::unroll<Steps::taps>([&](auto k) PO2Q_INLINE_LAMBDA { code_[k] = Steps::none(); });
     }
+    /// The codes of the next row; Steps::none() where it is outside.
     PO2Q_INLINE void push(typename Steps::channels codes) { push_back(codes, simd::up_to<Steps::taps - 1>); }
     /// Adds the products of a step's end.
     template <int Phase, int Slots, class Reg, class Weights>

@@ -101,7 +101,7 @@ struct depthwise_steps {
         return {static_cast<int>(begin), static_cast<int>(end)};
     }
     static PO2Q_INLINE channels load(const std::int8_t* p) { return ops::widen(p); }
-    /// What a product with any weights is 0 of, whatever the offset.
+    /// Codes of rows outside the image: their products are 0, input_offset included.
     static PO2Q_INLINE channels none() { return ops::zero_words(); }
     /// Reads the part's codes only; the others are 0.
     static PO2Q_INLINE channels load(const std::int8_t* p, part k) {
