@@ -62,11 +62,10 @@ struct depthwise_block {
 struct depthwise_packing {
     int lanes = 0;  ///< of a vector that exist
     /// A vector is `lanes` neighbouring elements of an output row, whatever pixels they are of, and vector v of a row
-    /// belongs to block v % blocks; else it is channels of one pixel.
+    /// belongs to block v % blocks, and kernels walk down columns. Else it is channels of one pixel, and kernels see
+    /// the image with rows and columns exchanged, ky and kx with them: they walk along its rows, of which as many as a
+    /// kernel has stay in L1, through memory as it lies.
     bool flat = false;
-    /// Where a vector is channels of one pixel, kernels see the image with rows and columns exchanged, ky and kx with
-    /// them: they walk along its rows, of which as many as a kernel has stay in L1, through memory as it lies.
-    bool walks_rows() const { return !flat; }
     /// Elements of a pixel, where flat vectors are of pixels that move by two: lanes are every other block of the
     /// input.
     std::int64_t spread = 0;
@@ -109,7 +108,7 @@ inline bool spreads(const depthwise_conv2d_shape& shape, const kernels::depthwis
 
 /// The shape as kernels see it.
 inline depthwise_conv2d_shape walked(const depthwise_conv2d_shape& shape, const depthwise_packing& packing) {
-    return packing.walks_rows() ? transposed(shape) : shape;
+    return packing.flat ? shape : transposed(shape);
 }
 
 /// The packing of a shape, with no weights yet.
@@ -175,8 +174,8 @@ inline void pack_weights(const depthwise_conv2d_shape& shape, const kernels::dep
     const std::int64_t outputs = shape.outputs();
     const extent2d kernel{to.layout.height, to.layout.width};
     // From a weight to that of the next ky and kx.
-    const std::int64_t next_ky = to.walks_rows() ? outputs : kernel.width * outputs;
-    const std::int64_t next_kx = to.walks_rows() ? kernel.height * outputs : outputs;
+    const std::int64_t next_ky = to.flat ? kernel.width * outputs : outputs;
+    const std::int64_t next_kx = to.flat ? outputs : kernel.height * outputs;
     const int own = steps.lanes / steps.vectors;
     const kernels::packed_step step{steps.taps, 1, 4 / steps.taps, steps.vectors, own, to.lanes, steps.halves_apart};
     constexpr int most_lanes = 64;

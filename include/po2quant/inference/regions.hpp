@@ -174,7 +174,8 @@ inline std::int64_t most_strip_inputs(const nhwc& input, const window2d& w, cons
     return ((std::min(rows, input.height) - 1) * input.width + std::min(columns, input.width)) * input.channels;
 }
 
-/// Calls f(row segment, column segment, rows, columns) for the part of every rectangle inside strip `strip`.
+/// Calls f(row segment, column segment, rows, columns) for the part of every rectangle inside strip `strip`, the inner
+/// one first: its many pixels hide where weights come from, and they are near when corners of one pixel wait for them.
 template <class F>
 void for_each_rectangle(const window_segments& s, const task_grid& grid, const extent2d& output, std::int64_t strip,
                         F&& f) {
@@ -182,10 +183,15 @@ void for_each_rectangle(const window_segments& s, const task_grid& grid, const e
     const std::int64_t x = strip % grid.column_strips * grid.columns;
     const std::int64_t y_end = std::min(output.height, y + grid.rows);
     const std::int64_t x_end = std::min(output.width, x + grid.columns);
-    for (const axis_segment& row : s.rows) {
+    const auto from_middle = [](const std::vector<axis_segment>& all, std::size_t i) -> const axis_segment& {
+        return all[(all.size() / 2 + i) % all.size()];
+    };
+    for (std::size_t i = 0; i < s.rows.size(); ++i) {
+        const axis_segment& row = from_middle(s.rows, i);
         const interval rows = intersect(row.begin, row.end, y, y_end);
         if (rows.size() <= 0) continue;
-        for (const axis_segment& column : s.columns) {
+        for (std::size_t j = 0; j < s.columns.size(); ++j) {
+            const axis_segment& column = from_middle(s.columns, j);
             const interval columns = intersect(column.begin, column.end, x, x_end);
             if (columns.size() > 0) f(row, column, rows, columns);
         }

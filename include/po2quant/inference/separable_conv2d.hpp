@@ -71,7 +71,7 @@ private:
     void cut(const nhwc& between) {
         const std::int64_t column = between.channels;
         std::int64_t high = kernels::depthwise_rows;
-        if (depthwise_.plan_.packing().walks_rows())
+        if (!depthwise_.plan_.packing().flat)
             high = std::clamp<std::int64_t>(strip_bytes / (between.width * column), 4, high);
         const std::int64_t most = std::max<std::int64_t>(1, strip_bytes / (column + 2 * margin));
         rows_ = detail::part_length(between.height, std::min(high, most));

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include <po2quant/simd/floating.hpp>
+#include <po2quant/simd/unroll.hpp>
 
 namespace po2quant::kernels {
 
@@ -77,7 +78,13 @@ PO2Q_INLINE void for_each_channel_vector(std::size_t n, const int* exponents, st
             std::size_t whole = period;
             for (; whole % 4 != 0 && 2 * whole <= most; whole *= 2)
                 for (std::size_t j = 0; j < whole; ++j) kept[whole + j] = kept[j];
-            if (whole % 4 == 0) {
+            if (whole == 4) {
+                // A copy that registers hold: loads of five constants for a vector take longer than its arithmetic.
+                prepared own[4];
+                simd::unroll<4>([&](auto j) PO2Q_INLINE_LAMBDA { own[j] = kept[j]; });
+                for (; i + 4 * lanes <= n; i += 4 * lanes) four(i, own);
+                k = 0;
+            } else if (whole % 4 == 0) {
                 for (; i + 4 * lanes <= n; i += 4 * lanes) {
                     four(i, kept + k);
                     k += 4;

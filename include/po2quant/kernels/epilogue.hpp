@@ -116,12 +116,7 @@ void shift_lanes(std::int32_t* acc, const std::int32_t* shift, int count) {
 
 template <class Arch>
 void shift_lanes(std::int32_t* acc, const std::int32_t* shift, int count, rounding mode) {
-    switch (mode) {
-    case rounding::half_even: return shift_lanes<Arch, rounding::half_even>(acc, shift, count);
-    case rounding::half_away: return shift_lanes<Arch, rounding::half_away>(acc, shift, count);
-    case rounding::floor: return shift_lanes<Arch, rounding::floor>(acc, shift, count);
-    default: return shift_lanes<Arch, rounding::half_up>(acc, shift, count);
-    }
+    simd::with_shift_rounding(mode, [&](auto m) { shift_lanes<Arch, m()>(acc, shift, count); });
 }
 
 /// The first `count` sums of `vectors` registers in memory, as int32 or as floats that are rounded by wider arithmetic

@@ -143,12 +143,7 @@ template <class Arch>
         const int count = n - i < lanes ? static_cast<int>(n - i) : static_cast<int>(lanes);
         const auto sum = ops::add(ops::shift_left(load_values<Arch>(a + i, count), left_a),
                                   ops::shift_left(load_values<Arch>(b + i, count), left_b));
-        switch (q.rule.mode) {
-        case rounding::half_even: store_values<Arch, rounding::half_even>(out + i, sum, q.rule, count); break;
-        case rounding::half_away: store_values<Arch, rounding::half_away>(out + i, sum, q.rule, count); break;
-        case rounding::floor: store_values<Arch, rounding::floor>(out + i, sum, q.rule, count); break;
-        default: store_values<Arch, rounding::half_up>(out + i, sum, q.rule, count);
-        }
+        simd::with_shift_rounding(q.rule.mode, [&](auto m) { store_values<Arch, m()>(out + i, sum, q.rule, count); });
     }
 }
 
@@ -181,12 +176,7 @@ void add(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::int6
 template <class Arch>
 void add_residual(std::int8_t* codes, const std::int8_t* residual, std::int64_t rows, std::size_t n,
                   std::int64_t stride, const addition& q) {
-    switch (q.rule.mode) {
-    case rounding::half_even: return add<Arch, rounding::half_even>(codes, residual, codes, rows, n, stride, q);
-    case rounding::half_away: return add<Arch, rounding::half_away>(codes, residual, codes, rows, n, stride, q);
-    case rounding::floor: return add<Arch, rounding::floor>(codes, residual, codes, rows, n, stride, q);
-    default: return add<Arch, rounding::half_up>(codes, residual, codes, rows, n, stride, q);
-    }
+    simd::with_shift_rounding(q.rule.mode, [&](auto m) { add<Arch, m()>(codes, residual, codes, rows, n, stride, q); });
 }
 
 /// The kernels of one instruction set, by rounding mode.
