@@ -42,13 +42,18 @@ public:
         // Four rows at least, so that the pixels of a padded column fill a tile, but where that leaves less than 8
         // tasks.
         const auto all_rows = geometry_.batch * static_cast<std::int64_t>(packing_.blocks.size()) * output_.height;
-        grid_ = cut(std::max<std::int64_t>(1, (std::int64_t{1} << 21) / pixel_macs),
-                    std::clamp<std::int64_t>(all_rows / 4, 1, 4));
+        const std::int64_t least_rows = std::clamp<std::int64_t>(all_rows / 4, 1, 4);
+        std::int64_t pixels = std::max<std::int64_t>(1, (std::int64_t{1} << 21) / pixel_macs);
+        grid_ = cut(pixels, least_rows);
         // A 1×1 layer multiplies each input with few weights per block, one of groups many inputs with none: up to four
-        // blocks share what prepares a strip, where that leaves 8 tasks.
-        const std::int64_t tasks = geometry_.batch * static_cast<std::int64_t>(packing_.blocks.size()) * grid_.strips();
-        if (packing_.operands.input_offset != 0 && (shape_.window.kernel == extent2d{} || shape_.groups > 1))
-            task_blocks_ = std::clamp<std::int64_t>(tasks / 8, 1, 4);
+        // blocks share what prepares a strip, where that leaves 8 tasks, if need be of fewer pixels.
+        if (packing_.operands.input_offset != 0 && (shape_.window.kernel == extent2d{} || shape_.groups > 1)) {
+            const auto blocks = static_cast<std::int64_t>(packing_.blocks.size());
+            const auto fit = [&] { return geometry_.batch * blocks * grid_.strips() / 8; };
+            for (; fit() < std::min<std::int64_t>(4, blocks) && pixels >= 128; grid_ = cut(pixels, least_rows))
+                pixels /= 2;
+            task_blocks_ = std::clamp<std::int64_t>(fit(), 1, 4);
+        }
         // 256 products and more per output hide an addition; with less, strips of about 64 KB of output, which L2
         // holds.
         if (pixel_macs < 256 * block_outputs)
