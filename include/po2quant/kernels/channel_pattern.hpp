@@ -83,7 +83,6 @@ PO2Q_INLINE void for_each_channel_vector(std::size_t n, const int* exponents, st
                 prepared own[4];
                 simd::unroll<4>([&](auto j) PO2Q_INLINE_LAMBDA { own[j] = kept[j]; });
                 for (; i + 4 * lanes <= n; i += 4 * lanes) four(i, own);
-                k = 0;
             } else if (whole % 4 == 0) {
                 for (; i + 4 * lanes <= n; i += 4 * lanes) {
                     four(i, kept + k);
