@@ -175,7 +175,7 @@ inline std::int64_t most_strip_inputs(const nhwc& input, const window2d& w, cons
 }
 
 /// Calls f(row segment, column segment, rows, columns) for the part of every rectangle inside strip `strip`, the inner
-/// one first: its many pixels hide where weights come from, and they are near when corners of one pixel wait for them.
+/// one first: its many pixels share each load of weights that are not in a near cache yet.
 template <class F>
 void for_each_rectangle(const window_segments& s, const task_grid& grid, const extent2d& output, std::int64_t strip,
                         F&& f) {

@@ -79,7 +79,7 @@ PO2Q_INLINE void for_each_channel_vector(std::size_t n, const int* exponents, st
             for (; whole % 4 != 0 && 2 * whole <= most; whole *= 2)
                 for (std::size_t j = 0; j < whole; ++j) kept[whole + j] = kept[j];
             if (whole == 4) {
-                // A copy that registers hold: loads of five constants for a vector take longer than its arithmetic.
+                // A copy that registers hold: else each vector loads its constants.
                 prepared own[4];
                 simd::unroll<4>([&](auto j) PO2Q_INLINE_LAMBDA { own[j] = kept[j]; });
                 for (; i + 4 * lanes <= n; i += 4 * lanes) four(i, own);

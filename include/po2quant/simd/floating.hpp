@@ -194,9 +194,8 @@ PO2Q_INLINE xsimd::batch<float, A> keep(const xsimd::batch<float, A>& v) {
 
 /// Asks for the lines of Count elements some distance ahead, for every other one of several. Passes that do more than
 /// load run too few loads ahead of themselves for memory's latency, and what a CPU fetches by itself is not enough.
-/// Into L2, and not each line: what waits for memory in L1's few buffers keeps loads waiting (Zen 4: a third less
-/// bandwidth than without), and of a pair of lines CPUs fetch the other. What lies behind an array is asked for too;
-/// nothing comes of it.
+/// Into L2 and not each line: each line into L1 was slower on Zen 4 than asking for none. What lies behind an array is
+/// asked for too; nothing comes of it.
 template <int Count, class T>
 PO2Q_INLINE void prefetch_ahead(const T* p) {
     constexpr std::size_t distance = 4096;
