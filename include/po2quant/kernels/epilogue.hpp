@@ -116,7 +116,7 @@ void shift_lanes(std::int32_t* acc, const std::int32_t* shift, int count) {
 
 template <class Arch>
 void shift_lanes(std::int32_t* acc, const std::int32_t* shift, int count, rounding mode) {
-    simd::with_shift_rounding(mode, [&](auto m) { shift_lanes<Arch, m()>(acc, shift, count); });
+    with_shift_rounding(mode, [&](auto m) { shift_lanes<Arch, m()>(acc, shift, count); });
 }
 
 /// The first `count` sums of `vectors` registers in memory, as int32 or as floats that are rounded by wider arithmetic

@@ -143,7 +143,7 @@ template <class Arch>
         const int count = n - i < lanes ? static_cast<int>(n - i) : static_cast<int>(lanes);
         const auto sum = ops::add(ops::shift_left(load_values<Arch>(a + i, count), left_a),
                                   ops::shift_left(load_values<Arch>(b + i, count), left_b));
-        simd::with_shift_rounding(q.rule.mode, [&](auto m) { store_values<Arch, m()>(out + i, sum, q.rule, count); });
+        with_shift_rounding(q.rule.mode, [&](auto m) { store_values<Arch, m()>(out + i, sum, q.rule, count); });
     }
 }
 
@@ -176,7 +176,7 @@ void add(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::int6
 template <class Arch>
 void add_residual(std::int8_t* codes, const std::int8_t* residual, std::int64_t rows, std::size_t n,
                   std::int64_t stride, const addition& q) {
-    simd::with_shift_rounding(q.rule.mode, [&](auto m) { add<Arch, m()>(codes, residual, codes, rows, n, stride, q); });
+    with_shift_rounding(q.rule.mode, [&](auto m) { add<Arch, m()>(codes, residual, codes, rows, n, stride, q); });
 }
 
 /// The kernels of one instruction set, by rounding mode.

@@ -1,6 +1,7 @@
 #pragma once
 /// Rounding: one enum for float → integer and for shifts of integers, so that what is trained is what is deployed.
 #include <cstdint>
+#include <type_traits>
 
 #include <po2quant/config.hpp>
 
@@ -66,6 +67,18 @@ PO2Q_INLINE constexpr std::int64_t round_to_integer(double v, rounding mode, std
     case rounding::stochastic: up = static_cast<float>(fraction) > static_cast<float>(random >> 8) * 0x1p-24F; break;
     }
     return static_cast<std::int64_t>(whole) + (up ? 1 : 0);
+}
+
+/// f(std::integral_constant<rounding, mode>): a mode as a template argument, of those that shifts know; stochastic,
+/// which they do not, as half_up.
+template <class F>
+PO2Q_INLINE constexpr decltype(auto) with_shift_rounding(rounding mode, F&& f) {
+    switch (mode) {
+    case rounding::half_even: return f(std::integral_constant<rounding, rounding::half_even>{});
+    case rounding::half_away: return f(std::integral_constant<rounding, rounding::half_away>{});
+    case rounding::floor: return f(std::integral_constant<rounding, rounding::floor>{});
+    default: return f(std::integral_constant<rounding, rounding::half_up>{});
+    }
 }
 
 }  // namespace po2quant

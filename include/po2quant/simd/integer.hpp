@@ -1,7 +1,5 @@
 #pragma once
 /// integer<Arch>: the integer primitives of an instruction set. integer_generic.hpp defines what each does.
-#include <type_traits>
-
 #include <po2quant/simd/arch.hpp>
 #include <po2quant/simd/integer_avx2.hpp>
 #include <po2quant/simd/integer_avx512.hpp>
@@ -34,17 +32,6 @@ PO2Q_INLINE typename integer<Arch>::reg shift_right_rounded(typename integer<Arc
     if constexpr (Mode == rounding::half_even) bump = ops::add(ops::sub(half, one), ops::bit_and(whole, one));
     if constexpr (Mode == rounding::half_away) bump = ops::add(half, ops::shift_right(a, ops::set(31)));  // −1 if a < 0
     return ops::add(whole, ops::shift_right_logical(ops::add(rest, bump), count));
-}
-
-/// f(std::integral_constant<rounding, mode>) of a mode that shifts of kernels know: the mode as a template argument.
-template <class F>
-PO2Q_INLINE void with_shift_rounding(rounding mode, F&& f) {
-    switch (mode) {
-    case rounding::half_even: return f(std::integral_constant<rounding, rounding::half_even>{});
-    case rounding::half_away: return f(std::integral_constant<rounding, rounding::half_away>{});
-    case rounding::floor: return f(std::integral_constant<rounding, rounding::floor>{});
-    default: return f(std::integral_constant<rounding, rounding::half_up>{});
-    }
 }
 
 }  // namespace po2quant::simd

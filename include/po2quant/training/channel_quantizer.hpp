@@ -95,17 +95,11 @@ constexpr bool passes_by_code(rounding mode, ste estimator) {
     return mode == rounding::stochastic && estimator == ste::clip_code;
 }
 
-/// Calls f(std::integral_constant<rounding, mode>): the mode as a template argument.
+/// with_shift_rounding of all modes.
 template <class F>
 decltype(auto) with_rounding(rounding mode, F&& f) {
-    switch (mode) {
-    case rounding::half_even: return f(std::integral_constant<rounding, rounding::half_even>{});
-    case rounding::half_away: return f(std::integral_constant<rounding, rounding::half_away>{});
-    case rounding::floor: return f(std::integral_constant<rounding, rounding::floor>{});
-    case rounding::stochastic: return f(std::integral_constant<rounding, rounding::stochastic>{});
-    case rounding::half_up: break;
-    }
-    return f(std::integral_constant<rounding, rounding::half_up>{});
+    if (mode == rounding::stochastic) return f(std::integral_constant<rounding, rounding::stochastic>{});
+    return with_shift_rounding(mode, f);
 }
 
 }  // namespace detail
