@@ -188,6 +188,31 @@ struct threshold_lanes {
     }
 };
 
+#if defined(__AVX512F__)
+/// The same for threshold_term::error where both intervals are one: outside of it y is qmin·2^e or qmax·2^e, inside no
+/// clamping is needed.
+template <class Arch, rounding Mode>
+struct error_lanes {
+    using batch = simd::f32<Arch>;
+    const grid_rounder<Arch, Mode>& grid;
+    __m512 low;
+    __m512 high;
+
+    PO2Q_INLINE error_lanes(const grid_rounder<Arch, Mode>& g, const batch& inside_low, const batch& inside_high)
+        : grid(g), low(inside_low), high(inside_high) {}
+    PO2Q_INLINE void operator()(const batch& v, const batch& dy, batch& dx, batch& factor) const {
+        const __m512 x = v;
+        const auto& snap = grid.at.snap;
+        const __mmask16 from_low = _mm512_cmp_ps_mask(low, x, _CMP_LE_OQ);  // NaN is on no side
+        const __mmask16 inside = _mm512_mask_cmp_ps_mask(from_low, x, high, _CMP_LE_OQ);
+        const __mmask16 below = _mm512_cmp_ps_mask(x, low, _CMP_LT_OQ);
+        dx = batch(_mm512_maskz_mov_ps(inside, dy));
+        const __m512 outside = _mm512_mask_mov_ps(_mm512_maskz_mov_ps(from_low, snap.high), below, snap.low);
+        factor = batch(_mm512_mask_sub_ps(outside, inside, snap.round(x, grid.shared.one), x));
+    }
+};
+#endif
+
 /// dx, and the terms' products with dy added to 16 sums: element i of the block to sum i % 16, in order. `stream`: dx
 /// past the caches, where it is floats aligned to 16 bytes, in memory of its own and long enough.
 template <class Arch, rounding Mode, storage_type Storage>
@@ -202,27 +227,40 @@ void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std
     simd::product_sums<Arch> sums;
     sums.load(lane_sums);
     std::size_t i = 0;
-    const auto vector = [&](auto k, std::size_t count, threshold_term term, auto store) PO2Q_INLINE_LAMBDA {
+    const auto vector = [&](auto k, std::size_t count, const auto& terms, auto store) PO2Q_INLINE_LAMBDA {
         const std::size_t at = i + k * lanes;
         const bool whole = count == lanes;
         const batch v = whole ? simd::load<Arch>(x + at) : simd::load_first<Arch>(x + at, count);
         const batch up = whole ? simd::loaded<Arch>(simd::load<Arch>(dy + at)) : simd::load_first<Arch>(dy + at, count);
         batch down;
         batch factor;
-        of(v, up, apply(v, at), at, term, down, factor);
+        terms(v, up, at, down, factor);
         if (whole) store(dx + at, down);
         else simd::store_first<Arch>(dx + at, down, count);
         sums.template add<k>(up, factor);
     };
     // The term is known to each loop.
-    const auto loop = [&](auto term, auto store) PO2Q_INLINE_LAMBDA {
+    const auto loop = [&](const auto& terms, auto store) PO2Q_INLINE_LAMBDA {
         for (; i + simd::sum_lanes <= n; i += simd::sum_lanes)
-            simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA { vector(k, lanes, term, store); });
+            simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA { vector(k, lanes, terms, store); });
+    };
+    const auto terms_of = [&](auto term) PO2Q_INLINE_LAMBDA {
+        return [&, term](const batch& v, const batch& up, std::size_t at, batch& down, batch& factor)
+                   PO2Q_INLINE_LAMBDA { of(v, up, apply(v, at), at, term, down, factor); };
     };
     const auto steps = [&](auto store) PO2Q_INLINE_LAMBDA {
-        if (step.term == threshold_term::error)
-            loop(std::integral_constant<threshold_term, threshold_term::error>{}, store);
-        else loop(std::integral_constant<threshold_term, threshold_term::beyond>{}, store);
+        if (step.term == threshold_term::beyond)
+            return loop(terms_of(std::integral_constant<threshold_term, threshold_term::beyond>{}), store);
+#if defined(__AVX512F__)
+        if constexpr (has_avx512<Arch> && (Mode == rounding::half_up || Mode == rounding::half_even))
+            if (step.pass.low == step.inside.low && step.pass.high == step.inside.high) {
+                const error_lanes<Arch, Mode> errors(apply, of.inside_low, of.inside_high);
+                return loop([&](const batch& v, const batch& up, std::size_t, batch& down, batch& factor)
+                                PO2Q_INLINE_LAMBDA { errors(v, up, down, factor); },
+                            store);
+            }
+#endif
+        loop(terms_of(std::integral_constant<threshold_term, threshold_term::error>{}), store);
     };
     const auto cached = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::store_exact<Arch>(p, y); };
     if constexpr (std::is_same_v<Storage, float>) {
@@ -234,7 +272,7 @@ void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std
     steps(cached);  // what is left
     simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
         const std::size_t at = i + k * lanes;
-        if (at < n) vector(k, n - at < lanes ? n - at : lanes, step.term, cached);
+        if (at < n) vector(k, n - at < lanes ? n - at : lanes, terms_of(step.term), cached);
     });
     sums.store(lane_sums);
 }

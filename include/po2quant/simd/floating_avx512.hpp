@@ -42,12 +42,13 @@ requires(Mode == rounding::half_up || Mode == rounding::half_even) struct neares
         asm("" : "+v"(v));
         return v;
     }
-    PO2Q_INLINE __m512 operator()(__m512 x, __m512 one) const {
-        const __m512 held = clamp_register(x, low, high);
+    PO2Q_INLINE __m512 operator()(__m512 x, __m512 one) const { return round(clamp_register(x, low, high), one); }
+    /// For an x whose code is one of 16 bits; others give anything.
+    PO2Q_INLINE __m512 round(__m512 x, __m512 one) const {
         if constexpr (Mode == rounding::half_even) {
-            return _mm512_sub_ps(_mm512_fmadd_ps(held, one, up), down);
+            return _mm512_sub_ps(_mm512_fmadd_ps(x, one, up), down);
         } else {
-            const __m512 t = _mm512_fmadd_round_ps(held, one, up, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+            const __m512 t = _mm512_fmadd_round_ps(x, one, up, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
             const __m512i even = _mm512_and_si512(_mm512_castps_si512(t), _mm512_set1_epi32(~1));
             return _mm512_sub_ps(_mm512_castsi512_ps(even), down);
         }
