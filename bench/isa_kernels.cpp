@@ -15,6 +15,7 @@ namespace po2quant::bench {
 namespace {
 
 using isa = default_arch;
+using po2quant::detail::far_bytes;
 using po2quant::detail::stream_bytes;
 
 template <class Storage>
@@ -70,7 +71,7 @@ double backward_tqt(const float* x, const float* dy, float* dx, std::size_t n) {
     return lanes[0];
 }
 void histogram(const float* in, std::size_t n, std::uint64_t* counts) {
-    kernels::exponent_histogram<isa>(in, n, counts);
+    kernels::exponent_histogram<isa>(in, n, counts, n * sizeof(float) >= far_bytes);
 }
 template <class Storage>
 void fake_quantize_backward(const Storage* x, const Storage* dy, Storage* dx, std::size_t n) {
@@ -79,7 +80,7 @@ void fake_quantize_backward(const Storage* x, const Storage* dy, Storage* dx, st
                                 n * sizeof(Storage) >= stream_bytes);
 }
 float minmax(const float* in, std::size_t n) {
-    const kernels::extremes e = kernels::minmax<isa>(in, n);
+    const kernels::extremes e = kernels::minmax<isa>(in, n, n * sizeof(float) >= far_bytes);
     return e.min + e.max;
 }
 void quantize(const float* in, std::int8_t* out, std::size_t n) {

@@ -78,8 +78,8 @@ PO2Q_INLINE void count_bits(typename Ops::reg v, std::uint64_t weight, std::uint
 
 /// One block of whole groups of 16 registers; `first` is the window's first exponent. Returns how many were outside.
 template <class Ops>
-PO2Q_INLINE std::size_t exponent_histogram_block(const float* in, std::size_t n, int first, std::uint8_t* bytes,
-                                                 std::uint64_t* counts) {
+PO2Q_INLINE std::size_t exponent_histogram_block(const float* in, std::size_t n, bool far, int first,
+                                                 std::uint8_t* bytes, std::uint64_t* counts) {
     using reg = typename Ops::reg;
     constexpr std::size_t group = 16 * Ops::lanes;
     const reg base = Ops::set(first);
@@ -93,7 +93,7 @@ PO2Q_INLINE std::size_t exponent_histogram_block(const float* in, std::size_t n,
     for (std::size_t i = 0; i < n; i += group) {
         reg at[16];
         simd::unroll<16>([&](auto k) PO2Q_INLINE_LAMBDA {
-            simd::prefetch_ahead<Ops::lanes>(in + i + k * Ops::lanes);
+            if (far) simd::prefetch_ahead<Ops::lanes>(in + i + k * Ops::lanes);
             const reg e = Ops::exponents(in + i + k * Ops::lanes);
             Ops::store(bytes + i + k * Ops::lanes, e);
             at[k] = place(e);
@@ -131,8 +131,9 @@ PO2Q_INLINE std::size_t exponent_histogram_block(const float* in, std::size_t n,
     return others;
 }
 
+/// `far`: in lies beyond L2.
 template <class Arch>
-void exponent_histogram(const float* in, std::size_t n, std::uint64_t* counts) {
+void exponent_histogram(const float* in, std::size_t n, std::uint64_t* counts, [[maybe_unused]] bool far = false) {
     std::size_t begin = 0;
     if constexpr (simd::byte_counts<Arch>::available) {
         using ops = simd::byte_counts<Arch>;
@@ -143,7 +144,7 @@ void exponent_histogram(const float* in, std::size_t n, std::uint64_t* counts) {
         while (n - begin >= group) {
             const std::size_t size = n - begin < block ? (n - begin) / group * group : block;
             std::uint64_t own[256] = {};
-            const std::size_t others = exponent_histogram_block<ops>(in + begin, size, first, bytes, own);
+            const std::size_t others = exponent_histogram_block<ops>(in + begin, size, far, first, bytes, own);
             for (int b = 0; b < 256; ++b) counts[b] += own[b];
             begin += size;
             if (others <= size / 64) continue;
@@ -163,7 +164,7 @@ void exponent_histogram(const float* in, std::size_t n, std::uint64_t* counts) {
 
 /// Of bfloat16 and float16, which become floats by blocks that stay in L1.
 template <class Arch, half_type Half>
-void exponent_histogram(const Half* in, std::size_t n, std::uint64_t* counts) {
+void exponent_histogram(const Half* in, std::size_t n, std::uint64_t* counts, bool = false) {
     constexpr std::size_t block = 4096;
     constexpr std::size_t lanes = simd::f32<Arch>::size;
     alignas(64) float wide[block];

@@ -174,7 +174,15 @@ struct extras_writer {
 
     PO2Q_INLINE extras_writer(const forward_extras& e, const grid& codes)
         : extras(e), g(codes), bits(e.mask, e.mask == nullptr ? 0 : e.mask_bit) {}
-    PO2Q_INLINE std::uint32_t pass_bits(const batch& x, const batch& scale, const batch& inverse_scale,
+    /// Where the gradient passes, in the units of x.
+    struct interval {
+        batch low;
+        batch high;
+    };
+    PO2Q_INLINE interval pass_of(const batch& scale) const {
+        return {batch(extras.pass.low) * scale, batch(extras.pass.high) * scale};
+    }
+    PO2Q_INLINE std::uint32_t pass_bits(const batch& x, const interval& pass, const batch& inverse_scale,
                                         std::size_t i) const {
         if constexpr (Mode == rounding::stochastic)
             if (extras.pass_by_code) {
@@ -183,7 +191,7 @@ struct extras_writer {
                                                              batch(g.qmax + 1.0F), g.seed, g.first_index + i);
                 return simd::inside_bits<Arch>(code, batch(g.qmin), batch(g.qmax));
             }
-        return simd::inside_bits<Arch>(x, batch(extras.pass.low) * scale, batch(extras.pass.high) * scale);
+        return simd::inside_bits<Arch>(x, pass.low, pass.high);
     }
     /// y is code * 2^e, or NaN.
     PO2Q_INLINE void store_codes(const batch& y, const batch& inverse_scale, std::size_t i, std::size_t count) const {
@@ -199,12 +207,12 @@ struct extras_writer {
     }
     /// Count vectors from element i on; of the last one `last` elements.
     template <int Count>
-    PO2Q_INLINE void operator()(const batch (&x)[Count], const batch (&y)[Count], const batch& scale,
+    PO2Q_INLINE void operator()(const batch (&x)[Count], const batch (&y)[Count], const interval& pass,
                                 const batch& inverse_scale, std::size_t i, std::size_t last = lanes) {
         if (extras.mask != nullptr) {
             std::uint64_t all = 0;
             simd::unroll<Count>([&](auto k) PO2Q_INLINE_LAMBDA {
-                all |= static_cast<std::uint64_t>(pass_bits(x[k], scale, inverse_scale, i + k * lanes)) << (k * lanes);
+                all |= static_cast<std::uint64_t>(pass_bits(x[k], pass, inverse_scale, i + k * lanes)) << (k * lanes);
             });
             const auto count = static_cast<int>((Count - 1) * lanes + last);
             if (last != lanes) all &= (std::uint64_t{1} << count) - 1U;
@@ -280,18 +288,19 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
     constexpr std::size_t lanes = batch::size;
     constexpr int unroll = 4;  // independent chains: 15 to 30 cycles of latency per vector
     const grid_rounder<Arch, Mode> apply(exponent, g);
-    const batch scale(exp2_float(exponent));
     const batch inverse_scale(exp2_float(-exponent));
     extras_writer<Arch, Mode> leave(extras, g);
+    const auto pass = leave.pass_of(batch(exp2_float(exponent)));
     const bool any = extras.any();
     const bool exact = needs_no_rounding<Storage>(g);
+    const bool stream = extras.stream && n >= least_stream;
     std::size_t i = 0;
     extremes_watch<Arch, unroll> watch;
     std::size_t watched = 0;
     const auto part = [&](std::size_t count) PO2Q_INLINE_LAMBDA {
         const batch x[1] = {count == lanes ? simd::load<Arch>(in + i) : simd::load_first<Arch>(in + i, count)};
         const batch y[1] = {apply(x[0], i)};
-        if (any) leave(x, y, scale, inverse_scale, i, count);
+        if (any) leave(x, y, pass, inverse_scale, i, count);
         if (count == lanes) store_grid<Arch>(out + i, y[0], exact);
         else simd::store_first<Arch>(out + i, y[0], count);
         i += count;
@@ -300,13 +309,13 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
         for (; i + unroll * lanes <= n; i += unroll * lanes) {
             batch x[unroll];
             batch y[unroll];
-            if constexpr (with_watch) simd::prefetch_ahead<unroll * lanes>(in + i);
+            if (with_watch && stream) simd::prefetch_ahead<unroll * lanes>(in + i);
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA {
                 x[k] = simd::load<Arch>(in + i + k * lanes);
                 y[k] = apply(x[k], i + k * lanes);
             });
             if constexpr (with_watch) watch(x);
-            if constexpr (with_extras) leave(x, y, scale, inverse_scale, i);
+            if constexpr (with_extras) leave(x, y, pass, inverse_scale, i);
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(out + i + k * lanes, y[k]); });
         }
     };
@@ -317,19 +326,19 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
         else loop(std::false_type{}, std::false_type{}, store);
     };
     const auto store = [exact](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { store_grid<Arch>(p, y, exact); };
-    if (extras.stream && n >= least_stream) {
+    if (stream) {
         // Streams want aligned vectors: first the elements in front of them.
         const std::size_t off = reinterpret_cast<std::uintptr_t>(out) / sizeof(Storage) % lanes;
         if (off != 0) part(lanes - off);
-        const auto stream = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_store<Arch>(p, y); };
+        const auto past_caches = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_store<Arch>(p, y); };
         if constexpr (std::is_same_v<Storage, bfloat16>) {
             // Loops of their own: clang joins streaming stores of two branches to one that is cached.
             const auto stream_exact = [](Storage* p, const batch& y)
                                           PO2Q_INLINE_LAMBDA { simd::stream_exact<Arch>(p, y); };
             if (exact) steps(stream_exact);
-            else steps(stream);
+            else steps(past_caches);
         } else {
-            steps(stream);
+            steps(past_caches);
         }
         simd::stream_fence<Arch>();
     } else {
@@ -369,7 +378,7 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
         const bool whole = count == batch::size;
         const batch x[1] = {whole ? simd::load<Arch>(in + i) : simd::load_first<Arch>(in + i, count)};
         const batch y[1] = {at(x[0], shared, i)};
-        if (any) leave(x, y, at.scale, inverse_power<Arch>(at.scale), i, count);
+        if (any) leave(x, y, leave.pass_of(at.scale), inverse_power<Arch>(at.scale), i, count);
         if (!whole) simd::store_first<Arch>(out + i, y[0], count);
         else if (stream) simd::stream_store<Arch>(out + i, y[0]);
         else store_grid<Arch>(out + i, y[0], exact);

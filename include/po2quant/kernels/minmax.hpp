@@ -61,8 +61,9 @@ PO2Q_INLINE void add_lanes(const simd::f32<Arch>& low, const simd::f32<Arch>& hi
     found.max += 0.0F;
 }
 
+/// `far`: in lies beyond L2.
 template <class Arch, storage_type Storage>
-extremes minmax(const Storage* in, std::size_t n) {
+extremes minmax(const Storage* in, std::size_t n, bool far = false) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
     constexpr int chains = 4;  // hide the latency of min and max
@@ -85,7 +86,7 @@ extremes minmax(const Storage* in, std::size_t n) {
         simd::unroll<chains>([&](auto k) PO2Q_INLINE_LAMBDA { lows[k] = highs[k] = first; });
         simd::unroll<trace_chains>([&](auto k) PO2Q_INLINE_LAMBDA { traces[k] = zero; });
         for (std::size_t i = begin; i < end; i += step) {
-            simd::prefetch_ahead<step>(in + i);
+            if (far) simd::prefetch_ahead<step>(in + i);
             simd::unroll<chains>([&](auto k) PO2Q_INLINE_LAMBDA {
                 const batch x = simd::keep(simd::load<Arch>(in + i + k * lanes));
                 lows[k] = xsimd::min(x, lows[k]);

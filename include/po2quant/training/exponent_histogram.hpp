@@ -15,6 +15,7 @@
 #include <po2quant/tensor/check.hpp>
 #include <po2quant/tensor/storage.hpp>
 #include <po2quant/training/serialization.hpp>
+#include <po2quant/training/streaming.hpp>
 
 namespace po2quant {
 
@@ -60,7 +61,7 @@ exponent_histogram observe_exponents(const Values& values, const Executor& run =
     run.parallel_for(detail::task_count(data.size()), [&](std::int64_t task) {
         const auto [begin, end] = detail::task_range(task, data.size());
         exponent_histogram part;
-        kernels::exponent_histogram<Arch>(data.data() + begin, end - begin, part.counts);
+        kernels::exponent_histogram<Arch>(data.data() + begin, end - begin, part.counts, detail::is_far(data));
         detail::merge_atomic(seen, part);
     });
     return seen;

@@ -117,8 +117,10 @@ void observe_blocks(std::span<const Storage> input, element_range task, const fo
     for (std::size_t begin = task.begin; begin < task.end; begin += block) {
         const element_range part{begin, std::min(task.end, begin + block)};
         const Storage* in = input.data() + begin;
-        if (besides.seen != nullptr) seen = merge(seen, to_range(kernels::minmax<Arch>(in, part.size()), part.size()));
-        if (besides.exponents != nullptr) kernels::exponent_histogram<Arch>(in, part.size(), exponents.counts);
+        if (besides.seen != nullptr)
+            seen = merge(seen, to_range(kernels::minmax<Arch>(in, part.size(), is_far(input)), part.size()));
+        if (besides.exponents != nullptr)
+            kernels::exponent_histogram<Arch>(in, part.size(), exponents.counts, is_far(input));
         f(part);
     }
     if (besides.seen != nullptr) merge_atomic(*besides.seen, seen);

@@ -10,6 +10,7 @@
 #include <po2quant/parallel.hpp>
 #include <po2quant/tensor/storage.hpp>
 #include <po2quant/training/channel_quantizer.hpp>
+#include <po2quant/training/streaming.hpp>
 
 namespace po2quant {
 
@@ -82,8 +83,8 @@ range observe(const Values& values, const Executor& run = {}) {
     range seen;
     run.parallel_for(detail::task_count(data.size()), [&](std::int64_t task) {
         const auto part = detail::task_range(task, data.size());
-        detail::merge_atomic(
-            seen, detail::to_range(kernels::minmax<Arch>(data.data() + part.begin, part.size()), part.size()));
+        const kernels::extremes e = kernels::minmax<Arch>(data.data() + part.begin, part.size(), detail::is_far(data));
+        detail::merge_atomic(seen, detail::to_range(e, part.size()));
     });
     return seen;
 }
@@ -119,9 +120,9 @@ void observe_channels(const Values& values, std::int64_t inner, std::span<range>
     run.parallel_for(detail::task_count(data.size()), [&](std::int64_t task) {
         detail::for_each_run(detail::task_range(task, data.size()), static_cast<std::size_t>(inner), channels,
                              [&](std::size_t i, std::size_t count, std::size_t channel) {
-                                 detail::merge_atomic(
-                                     ranges[channel],
-                                     detail::to_range(kernels::minmax<Arch>(data.data() + i, count), count));
+                                 const kernels::extremes e =
+                                     kernels::minmax<Arch>(data.data() + i, count, detail::is_far(data));
+                                 detail::merge_atomic(ranges[channel], detail::to_range(e, count));
                              });
     });
 }
