@@ -1,6 +1,6 @@
 #pragma once
 /// Quantization with AVX-512's rounding per instruction: fake quantization in the units of x, by half_up in five
-/// instructions and by half_even in four; codes by half_up in six.
+/// instructions and by half_even in four; codes by either in four.
 #include <po2quant/numerics/exponent.hpp>
 #include <po2quant/simd/floating.hpp>
 
@@ -55,22 +55,20 @@ requires(Mode == rounding::half_up || Mode == rounding::half_even) struct neares
     }
 };
 
-/// Codes by half_up or half_even: the conversion to integers rounds. half_up's are (floor(2v) + 1) / 2, whose floor(2v)
-/// is exact. NaN converts to −2^31, which is 0 in the bits that a code keeps, halved too.
+/// Codes by half_up or half_even: the conversion to integers rounds. half_up is floor(v + 1/2), whose sum, rounded
+/// down, has the same floor: no integer lies between the two. NaN converts to −2^31, which is 0 in the bits that a code
+/// keeps.
 template <rounding Mode>
 struct nearest_codes {
-    static constexpr float units = Mode == rounding::half_up ? 2.0F : 1.0F;
     __m512 low;
     __m512 high;
 
-    PO2Q_INLINE nearest_codes(float qmin, float qmax)
-        : low(_mm512_set1_ps(qmin * units)), high(_mm512_set1_ps(qmax * units)) {}
+    PO2Q_INLINE nearest_codes(float qmin, float qmax) : low(_mm512_set1_ps(qmin)), high(_mm512_set1_ps(qmax)) {}
     PO2Q_INLINE __m512i operator()(__m512 x, __m512 inverse_scale) const {
         if constexpr (Mode == rounding::half_up) {
-            const __m512 twice = _mm512_mul_ps(x, _mm512_add_ps(inverse_scale, inverse_scale));
-            const __m512i floor =
-                _mm512_cvt_roundps_epi32(clamp_register(twice, low, high), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-            return _mm512_srai_epi32(_mm512_add_epi32(floor, _mm512_set1_epi32(1)), 1);
+            constexpr int down = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+            const __m512 sum = _mm512_fmadd_round_ps(x, inverse_scale, _mm512_set1_ps(0.5F), down);
+            return _mm512_cvt_roundps_epi32(clamp_register(sum, low, high), down);
         } else {
             return _mm512_cvt_roundps_epi32(clamp_register(_mm512_mul_ps(x, inverse_scale), low, high),
                                             _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
