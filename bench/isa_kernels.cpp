@@ -84,7 +84,8 @@ float minmax(const float* in, std::size_t n) {
     return e.min + e.max;
 }
 void quantize(const float* in, std::int8_t* out, std::size_t n) {
-    kernels::quantize<isa, rounding::half_up>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0});
+    kernels::quantize<isa, rounding::half_up>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0},
+                                              n * sizeof(float) >= far_bytes);
 }
 void dequantize(const std::int8_t* in, float* out, std::size_t n) { kernels::dequantize<isa>(in, out, n, exponent); }
 void add(const std::int8_t* a, const std::int8_t* b, std::int8_t* out, std::size_t n) {

@@ -224,7 +224,7 @@ private:
         const channel_quantizer& by = q.exponents.size() == 1 ? per_tensor : q;
         executor.parallel_for(task_count(weights.size()), [&](std::int64_t task) {
             const element_range part = task_range(task, weights.size());
-            quantize_part(*quantize_, weights.data(), weights_.data() + part.begin, part, by);
+            quantize_part(*quantize_, weights, weights_.data() + part.begin, part, by);
         });
         layer_.pack(weights_as_hwio(layer_.plan.table().pack, Layer::outputs(shape_), Layer::inputs(shape_),
                                     shape_.window.kernel, layout_, weights_.data(), hwio_.data()),
@@ -306,7 +306,7 @@ private:
             for (std::size_t first = 0; first < input.size(); first += part) {
                 executor.parallel_for(task_count(part), [&](std::int64_t task) {
                     const auto [begin, end] = task_range(task, part);
-                    quantize_part(*quantize_, input.data(), codes + begin, {first + begin, first + end}, q);
+                    quantize_part(*quantize_, input, codes + begin, {first + begin, first + end}, q);
                     layer_.prepare(codes + begin, end - begin);
                 });
                 layer_.run(as_floats, bias_.data(), codes, output.data() + first / part * part_outputs, executor);

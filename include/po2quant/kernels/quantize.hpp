@@ -69,14 +69,15 @@ PO2Q_INLINE void quantize_vector(const float* in, Code* out, std::size_t count, 
     }
 }
 
+/// `far`: in lies beyond L2.
 template <class Arch, rounding Mode, class Code>
-void quantize(const float* in, Code* out, std::size_t n, int exponent, const grid& g) {
+void quantize(const float* in, Code* out, std::size_t n, int exponent, const grid& g, bool far = false) {
     constexpr std::size_t lanes = simd::f32<Arch>::size;
     const simd::f32<Arch> inverse_scale(exp2_float(-exponent));
     const code_rounder<Arch, Mode> round(g);
     std::size_t i = 0;
     for (; i + 4 * lanes <= n; i += 4 * lanes) {
-        simd::prefetch_ahead<4 * lanes>(in + i);
+        if (far) simd::prefetch_ahead<4 * lanes>(in + i);
         simd::i32<Arch> codes[4];
         simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
             codes[k] = round(simd::f32<Arch>::load_unaligned(in + i + k * lanes), inverse_scale, i + k * lanes);
@@ -104,7 +105,7 @@ void quantize_channels(const float* in, Code* out, std::size_t n, const int* exp
 /// low 8 bits of codes are the same in int8 and uint8.
 struct quantize_table {
     template <class Code>
-    using tensor = void (*)(const float* in, Code* out, std::size_t n, int exponent, const grid& g);
+    using tensor = void (*)(const float* in, Code* out, std::size_t n, int exponent, const grid& g, bool far);
     template <class Code>
     using channels = void (*)(const float* in, Code* out, std::size_t n, const int* exponents, std::size_t channels,
                               std::size_t first_channel, const grid& g);

@@ -7,6 +7,7 @@
 #include <po2quant/parallel.hpp>
 #include <po2quant/tensor/codes.hpp>
 #include <po2quant/training/channel_quantizer.hpp>
+#include <po2quant/training/streaming.hpp>
 
 namespace po2quant {
 
@@ -24,15 +25,18 @@ void check_quantize(std::span<const float> input, std::span<Code> codes, const Q
 
 /// Elements `part` of the tensor `input` to output[0] and following, by the kernels of `table`.
 template <class Code>
-void quantize_part(const kernels::quantize_table& table, const float* input, Code* output, element_range part,
+void quantize_part(const kernels::quantize_table& table, std::span<const float> input, Code* output, element_range part,
                    const quantizer& q) {
     const auto mode = static_cast<std::size_t>(q.mode);
     const kernels::grid g = kernels::grid_of(q, part.begin);
-    if constexpr (sizeof(Code) == 2) table.tensor16[mode](input + part.begin, output, part.size(), q.exponent, g);
-    else table.tensor8[mode](input + part.begin, reinterpret_cast<std::int8_t*>(output), part.size(), q.exponent, g);
+    const auto run = [&](auto kernel, auto* to) {
+        kernel(input.data() + part.begin, to, part.size(), q.exponent, g, is_far(input));
+    };
+    if constexpr (sizeof(Code) == 2) run(table.tensor16[mode], output);
+    else run(table.tensor8[mode], reinterpret_cast<std::int8_t*>(output));
 }
 template <class Code>
-void quantize_part(const kernels::quantize_table& table, const float* input, Code* output, element_range part,
+void quantize_part(const kernels::quantize_table& table, std::span<const float> input, Code* output, element_range part,
                    const channel_quantizer& q) {
     const std::size_t channels = q.exponents.size();
     const auto inner = static_cast<std::size_t>(q.inner);
@@ -40,7 +44,7 @@ void quantize_part(const kernels::quantize_table& table, const float* input, Cod
     if (inner == 1) {
         const kernels::grid g = kernels::grid_of(q, part.begin);
         const auto run = [&](auto kernel, auto* to) {
-            kernel(input + part.begin, to, part.size(), q.exponents.data(), channels, part.begin % channels, g);
+            kernel(input.data() + part.begin, to, part.size(), q.exponents.data(), channels, part.begin % channels, g);
         };
         if constexpr (sizeof(Code) == 2) run(table.channels16[mode], output);
         else run(table.channels8[mode], reinterpret_cast<std::int8_t*>(output));
@@ -64,7 +68,7 @@ void quantize(std::span<const float> input, Codes&& output, const quantizer& q, 
     detail::check_quantize(input, codes, q);
     run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
         const auto part = detail::task_range(task, input.size());
-        detail::quantize_part(kernels::quantize_table_of<Arch>, input.data(), codes.data() + part.begin, part, q);
+        detail::quantize_part(kernels::quantize_table_of<Arch>, input, codes.data() + part.begin, part, q);
     });
 }
 
@@ -76,7 +80,7 @@ void quantize(std::span<const float> input, Codes&& output, const channel_quanti
     detail::check_quantize(input, codes, q);
     run.parallel_for(detail::task_count(input.size()), [&](std::int64_t task) {
         const auto part = detail::task_range(task, input.size());
-        detail::quantize_part(kernels::quantize_table_of<Arch>, input.data(), codes.data() + part.begin, part, q);
+        detail::quantize_part(kernels::quantize_table_of<Arch>, input, codes.data() + part.begin, part, q);
     });
 }
 
