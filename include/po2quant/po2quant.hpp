@@ -33,6 +33,7 @@
 #include <po2quant/tensor/window.hpp>
 #include <po2quant/training/batch_norm.hpp>
 #include <po2quant/training/descent.hpp>
+#include <po2quant/training/exponent_choice.hpp>
 #include <po2quant/training/exponent_histogram.hpp>
 #include <po2quant/training/fake_quantize.hpp>
 #include <po2quant/training/fake_quantize_backward.hpp>

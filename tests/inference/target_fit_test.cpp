@@ -2,6 +2,7 @@
 #include <po2quant/inference/target_fit.hpp>
 
 #include <po2quant/reference/saturating_dot.hpp>
+#include <po2quant/training/quantize_bias.hpp>
 
 #include "inference/kernels.hpp"
 #include "inference/random_layers.hpp"
@@ -194,6 +195,31 @@ TEST_CASE("which biases fit") {
     CHECK(!fits(targets::tensorflow, 32768, -11));
     // No bias always fits.
     CHECK(fit_target(targets::cmsis_q7, worst_of({0}), plain()).exact());
+}
+
+TEST_CASE("biases as a target's tools make them fit it") {
+    random_source random;
+    for (int round = 0; round < 200; ++round) {
+        const auto outputs = static_cast<std::size_t>(random.integer(1, 6));
+        std::vector<float> bias(outputs);
+        for (float& b : bias) b = static_cast<float>(random.uniform(-1, 1));
+        for (const target_preset* target : targets::all) {
+            INFO(target->name);
+            std::vector<int> weights(target->weight_exponents_per_channel ? outputs : 1);
+            for (int& e : weights) e = static_cast<int>(random.integer(-9, -5));
+            std::vector<int> sums = weights;
+            for (int& e : sums) e += -4;
+            const quantized_bias b = quantize_bias(bias, sums, bias_quantization_for(*target));
+            const requantization q{.input_exponent = -4,
+                                   .weight_exponents = weights,
+                                   .bias_exponents = b.exponents,
+                                   .output_exponent = -4,
+                                   .mode = target->requantize};
+            certificate proof = worst_of({});
+            proof.magnitude.assign(outputs, 1000);
+            CHECK(fit_target(*target, proof, q, b.codes()).exact());
+        }
+    }
 }
 
 TEST_CASE("errors: fit_target") {

@@ -65,6 +65,53 @@ TEST_CASE("quantize_bias: 32 bits are the rounded biases on the accumulator's gr
     }
 }
 
+TEST_CASE("quantize_bias: the accumulators' grid with any number of bits, and grids no finer than that") {
+    test::random_source random;
+    int raised = 0;
+    for (int round = 0; round < 300; ++round) {
+        const std::vector<float> bias = random_biases(random, static_cast<std::size_t>(random.integer(1, 9)));
+        std::vector<int> accumulator(random.integer(0, 1) ? bias.size() : 1);
+        for (int& e : accumulator) e = static_cast<int>(random.integer(-13, -4));
+        const auto of = [&](std::size_t i) { return accumulator[accumulator.size() == 1 ? 0 : i]; };
+        const auto bits = static_cast<int>(random.integer(2, 16));
+        const bool each = random.integer(0, 1) == 0;
+        const quantized_bias b =
+            quantize_bias(bias, accumulator, {.bits = bits, .per_channel = each, .grid = bias_grid::coarser});
+        const int coarsest = *std::max_element(accumulator.begin(), accumulator.end());
+        float largest = 0;
+        for (const float v : bias) largest = std::max(largest, std::abs(v));
+        REQUIRE(b.i16.size() == bias.size());
+        for (std::size_t i = 0; i < bias.size(); ++i) {
+            const int e = b.exponents[each ? i : 0];
+            const int own = exponent_for(each ? std::abs(bias[i]) : largest, {.bits = bits});
+            CHECK(e == std::max(own, each ? of(i) : coarsest));
+            raised += e != own;
+            CHECK(dequantize(b.i16[i], e) == fake_quantize(bias[i], {{.bits = bits}, e}));
+            CHECK(align_bias(b.i16[i], e, of(i)) == std::int64_t{b.i16[i]} << (e - of(i)));  // nothing is lost
+        }
+        // On the sums' grid, in int16 or int32; what the bits do not hold is refused.
+        const auto width = static_cast<int>(random.integer(12, 31));
+        bool fits = true;
+        for (std::size_t i = 0; i < bias.size(); ++i) {
+            const double code = std::floor(std::ldexp(static_cast<double>(bias[i]), -of(i)) + 0.5);
+            fits = fits && std::ldexp(-1.0, width - 1) <= code && code < std::ldexp(1.0, width - 1);
+        }
+        const bias_quantization on_sums{.bits = width, .grid = bias_grid::sums};
+        if (!fits) {
+            test::check_refused([&] { quantize_bias(bias, accumulator, on_sums); },
+                                {"quantize_bias: bias[", "bits times"});
+            continue;
+        }
+        const quantized_bias s = quantize_bias(bias, accumulator, on_sums);
+        CHECK(s.exponents == accumulator);
+        CHECK(s.i16.empty() == (width > 16));
+        CHECK(s.i32.empty() == (width <= 16));
+        const quantized_bias wide = quantize_bias(bias, accumulator, {.bits = 32});
+        for (std::size_t i = 0; i < bias.size(); ++i) CHECK((width > 16 ? s.i32[i] : s.i16[i]) == wide.i32[i]);
+    }
+    CHECK(raised > 0);
+}
+
 TEST_CASE("quantize_bias: given exponents, caps, ends of the codes") {
     const int grid[] = {-12};
     const int given[] = {-10};
@@ -108,14 +155,19 @@ TEST_CASE("quantize_bias: given exponents, caps, ends of the codes") {
 
 TEST_CASE("quantize_bias: arguments out of range are refused") {
     const int grid[] = {-12};
+    const int finer[] = {-13};
     const int far[] = {-12, -101};
     const int three[] = {1, 2, 3};
     const std::vector<float> bias{1, 2};
     const auto refused = [](auto&& call, std::initializer_list<const char*> parts) {
         test::check_refused(call, parts);
     };
-    for (const int bits : {0, 8, 17, 64})
-        refused([&] { quantize_bias(bias, grid, {.bits = bits}); }, {"quantize_bias: bits is ", "16 and 32"});
+    for (const int bits : {0, 1, 33, 64})
+        refused([&] { quantize_bias(bias, grid, {.bits = bits}); }, {"quantize_bias: bits is ", "2..32"});
+    refused([&] { quantize_bias(bias, grid, {.grid = static_cast<bias_grid>(3)}); }, {"grid is 3", "0..2"});
+    refused([&] { quantize_bias(bias, grid, {.exponents = finer, .grid = bias_grid::coarser}); },
+            {"exponents[0] is -13", "-12, the accumulator's, or more"});
+    refused([&] { quantize_bias(bias, far, {.grid = bias_grid::sums}); }, {"accumulator_exponents[1] is -101"});
     refused([&] { quantize_bias(bias, grid, {.mode = rounding::stochastic}); }, {"mode is 4", "0..3"});
     refused([&] { quantize_bias(bias, three); }, {"accumulator_exponents.size() is 3", "1 or the number of biases, 2"});
     refused(
@@ -124,7 +176,8 @@ TEST_CASE("quantize_bias: arguments out of range are refused") {
         },
         {"accumulator_exponents.data() is null"});
     refused([&] { quantize_bias(bias, far, {.bits = 32}); }, {"accumulator_exponents[1] is -101", "-100..100"});
-    refused([&] { quantize_bias(bias, grid, {.bits = 32, .exponents = grid}); }, {"exponents.size() is 1", "0 for 32"});
+    refused([&] { quantize_bias(bias, grid, {.bits = 32, .exponents = grid}); },
+            {"exponents.size() is 1", "0 on the accumulator's grid"});
     refused([&] { quantize_bias(bias, grid, {.exponents = three}); }, {"exponents.size() is 3"});
     refused([&] { quantize_bias(bias, grid, {.exponents = far}); }, {"exponents[1] is -101"});
     refused([&] { quantize_bias({static_cast<const float*>(nullptr), 2}, grid); }, {"bias.data() is null"});

@@ -2,13 +2,14 @@
 /// The forward pass of fake-quantized convolutions, computed by integers: floats in, int8 products, floats out.
 ///
 ///   y(p, o) = Σ_t Σ_c  fake_quantize(x(p, t, c), q_x) * fake_quantize(w(t, c, o), q_w)  +  bias[o]
-/// of real numbers, rounded to float32 once, ties to even. Products are 2^(e_x + e_w) times products of codes, which
+/// of finite numbers, rounded to float32 once, ties to even. Products are 2^(e_x + e_w) times products of codes, which
 /// int32 sums without loss. Where the certificate says float32_exact, any float32 convolution of the two fake-quantized
 /// tensors gives the same bits, in whatever order it sums, if it begins with +0 or the bias: a sum of 0 is +0 here.
 /// Where it does not, float32 may round on the way, and this does not.
 ///
 /// A training step quantizes and packs its weights once, then multiplies a batch with them; buffers are kept from step
-/// to step. NaN counts as code 0, as in quantize: what fake_quantize would let through is not seen here.
+/// to step. NaN counts as code 0, as in quantize: what fake_quantize would let through is not seen here, nor by the
+/// certificate. A loop that may diverge looks at `range::non_finite` of the range it tracks.
 #include <algorithm>
 #include <bit>
 #include <cmath>

@@ -7,14 +7,16 @@
 
 namespace po2quant {
 
-/// What is searched beyond the ends of a range. The rule then gives the first candidate (squared_error), is applied to
-/// the percentile, or rounds the threshold.
+/// What is searched beyond the ends of a range.
 enum class exponent_search : std::uint8_t { none, squared_error, percentile, kl_divergence };
 
+/// How a tool comes from values to an exponent: choose_exponent (training/exponent_choice.hpp) does it.
 struct exponent_choice {
-    exponent_rule rule = exponent_rule::ceil_log2;
+    exponent_rule rule = exponent_rule::ceil_log2;  ///< on the range, or on what the search leaves of it
     exponent_search search = exponent_search::none;
-    int max_k = 128;  ///< cap of k in 2^k >= magnitude
+    int max_k = 128;           ///< cap of k in 2^k >= magnitude
+    double fraction = 0.9999;  ///< percentile: the default is ESP-PPQ's OBSERVER_PERCENTILE
+    int candidates = 5;        ///< squared_error: the default is Vitis AI's
 };
 
 /// Which exponents e_b a bias may have beside that of the sums, e_acc = e_x + e_w.

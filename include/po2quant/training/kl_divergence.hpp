@@ -101,9 +101,9 @@ inline int kl_threshold(const magnitude_histogram& seen, integer_format format,
 ///
 ///   e = floor(log2 t + 1/2) − (bits − 1) for signed formats, − bits for unsigned ones
 ///
-/// where powers of two need no rounding. With multiples_of_levels this is ESP-PPQ's rule for histograms (its scale
-/// t / 2^(bits − 1), rounded half up in log2). Held inside [min_exponent, max_exponent]; min_exponent where nothing but
-/// zeros was seen. Throws as kl_threshold does.
+/// where powers of two need no rounding. With multiples_of_levels this is the way of ESP-PPQ's histograms (its scale
+/// t / 2^(bits − 1), rounded half up in log2) with the bins and divergences of here, see kl_divergence. Held inside
+/// [min_exponent, max_exponent]; min_exponent where nothing but zeros was seen. Throws as kl_threshold does.
 inline int kl_exponent(const magnitude_histogram& seen, integer_format format,
                        kl_candidates candidates = kl_candidates::powers_of_two) {
     const int bins = kl_threshold(seen, format, candidates);
