@@ -94,28 +94,43 @@ void pass_gradient_channels(const Storage* x, const Storage* dy, Storage* dx, st
 }
 
 /// clip_code under stochastic rounding: the gradient passes where the code rounded with the forward pass's bits is
-/// inside [qmin, qmax]. Written for one run of elements with one exponent.
+/// inside [qmin, qmax]. A vector of `count` elements from element i on.
+template <class Arch, storage_type Storage>
+PO2Q_INLINE void pass_stochastic(const Storage* x, const Storage* dy, Storage* dx, std::size_t i, std::size_t count,
+                                 const simd::f32<Arch>& inverse_scale, const grid& g) {
+    using batch = simd::f32<Arch>;
+    const batch qmin(g.qmin);
+    const batch qmax(g.qmax);
+    const bool whole = count == batch::size;
+    const batch v = whole ? simd::load<Arch>(x + i) : simd::load_first<Arch>(x + i, count);
+    const batch gradient = whole ? simd::loaded<Arch>(simd::load<Arch>(dy + i)) : simd::load_first<Arch>(dy + i, count);
+    // One code more on either side tells what is beyond from what is at the end.
+    const batch code = simd::code_of<Arch, rounding::stochastic>(v, inverse_scale, qmin - batch(1.0F),
+                                                                 qmax + batch(1.0F), g.seed, g.first_index + i);
+    const batch y = xsimd::select((qmin <= code) & (code <= qmax), gradient, batch(0.0F));
+    if (whole) simd::store_exact<Arch>(dx + i, y);
+    else simd::store_first<Arch>(dx + i, y, count);
+}
+
 template <class Arch, storage_type Storage>
 void pass_gradient_stochastic(const Storage* x, const Storage* dy, Storage* dx, std::size_t n, int exponent,
                               const grid& g) {
-    using batch = simd::f32<Arch>;
-    constexpr std::size_t lanes = batch::size;
-    const batch inverse_scale(exp2_float(-exponent));
-    const batch qmin(g.qmin);
-    const batch qmax(g.qmax);
-    for (std::size_t i = 0; i < n; i += lanes) {
-        const std::size_t count = n - i < lanes ? n - i : lanes;
-        const bool whole = count == lanes;
-        const batch v = whole ? simd::load<Arch>(x + i) : simd::load_first<Arch>(x + i, count);
-        const batch gradient =
-            whole ? simd::loaded<Arch>(simd::load<Arch>(dy + i)) : simd::load_first<Arch>(dy + i, count);
-        // One code more on either side tells what is beyond from what is at the end.
-        const batch code = simd::code_of<Arch, rounding::stochastic>(v, inverse_scale, qmin - batch(1.0F),
-                                                                     qmax + batch(1.0F), g.seed, g.first_index + i);
-        const batch y = xsimd::select((qmin <= code) & (code <= qmax), gradient, batch(0.0F));
-        if (whole) simd::store_exact<Arch>(dx + i, y);
-        else simd::store_first<Arch>(dx + i, y, count);
-    }
+    constexpr std::size_t lanes = simd::f32<Arch>::size;
+    const simd::f32<Arch> inverse_scale(exp2_float(-exponent));
+    for (std::size_t i = 0; i < n; i += lanes)
+        pass_stochastic<Arch>(x, dy, dx, i, n - i < lanes ? n - i : lanes, inverse_scale, g);
+}
+
+/// Channel innermost.
+template <class Arch, storage_type Storage>
+void pass_gradient_stochastic_channels(const Storage* x, const Storage* dy, Storage* dx, std::size_t n,
+                                       const int* exponents, std::size_t channels, std::size_t first_channel,
+                                       const grid& g) {
+    const auto inverses = [](const simd::i32<Arch>& e)
+                              PO2Q_INLINE_LAMBDA { return exp2_lanes<Arch>(simd::i32<Arch>(0) - e); };
+    const auto body = [&](std::size_t i, const simd::f32<Arch>& inverse_scale, std::size_t count)
+                          PO2Q_INLINE_LAMBDA { pass_stochastic<Arch>(x, dy, dx, i, count, inverse_scale, g); };
+    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, inverses, body);
 }
 
 /// dx = dy where the element's bit is set, else +0; element i is bit (bit + i) % 8 of mask[(bit + i) / 8].

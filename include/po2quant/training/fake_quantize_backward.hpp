@@ -71,9 +71,15 @@ void fake_quantize_backward(std::span<const Storage> input, std::span<const Stor
         const Storage* x = input.data();
         const Storage* dy = grad_output.data();
         Storage* dx = grad_input.data();
-        if (inner == 1 && !by_code) {
-            kernels::pass_gradient_channels<Arch>(x + part.begin, dy + part.begin, dx + part.begin, part.size(),
-                                                  q.exponents.data(), channels, part.begin % channels, codes);
+        if (inner == 1) {
+            const auto run_channels = [&](auto kernel, const auto& inside) {
+                kernel(x + part.begin, dy + part.begin, dx + part.begin, part.size(), q.exponents.data(), channels,
+                       part.begin % channels, inside);
+            };
+            if (by_code)
+                run_channels(kernels::pass_gradient_stochastic_channels<Arch, Storage>,
+                             kernels::grid_of(q, part.begin));
+            else run_channels(kernels::pass_gradient_channels<Arch, Storage>, codes);
             return;
         }
         for_each_run(part, inner, channels, [&](std::size_t i, std::size_t count, std::size_t channel) {
