@@ -1,6 +1,7 @@
 /// The kernels against the scalar rules on float bit patterns, every exponent among them: outputs, codes, masks, codes
-/// beside outputs and gradients. When PO2QUANT_FULL is set, all 2^32 of them: for the original's rounding on four
-/// formats at two exponents each, for the others on int8; else, and for odd grids, evenly spread ones.
+/// beside outputs, gradients and the terms of threshold gradients. When PO2QUANT_FULL is set, all 2^32 of them: for the
+/// original's rounding on four formats at two exponents each, for the others on int8; else, and for odd grids, evenly
+/// spread ones.
 #include <atomic>
 #include <bit>
 #include <thread>
@@ -23,6 +24,9 @@ constexpr std::size_t block = 1 << 14;
 struct bench {
     std::vector<float> x = std::vector<float>(block);
     std::vector<float> y = std::vector<float>(block);
+    std::vector<float> alone = std::vector<float>(block);  // y by a pass that leaves nothing else
+    std::vector<float> ones = std::vector<float>(block, 1.0F);
+    std::vector<double> terms = std::vector<double>(block);
     std::vector<float> dx = std::vector<float>(block);
     std::vector<std::int8_t> codes8 = std::vector<std::int8_t>(block);
     std::vector<std::int16_t> codes16 = std::vector<std::int16_t>(block);
@@ -41,6 +45,16 @@ void check_block(bench& b, const quantizer& q, std::uint64_t first_index) {
     extras.pass = pass_interval(q.format, q.mode, ste::clip_code);
     extras.pass_by_code = Mode == rounding::stochastic;
     kernels::fake_quantize<default_arch, Mode>(b.x.data(), b.y.data(), block, q.exponent, g, extras);
+    kernels::fake_quantize<default_arch, Mode>(b.x.data(), b.alone.data(), block, q.exponent, g);
+    // Sixteen elements have a sum each.
+    for (std::size_t i = 0; i < block; i += simd::sum_lanes) {
+        double lanes[simd::sum_lanes] = {};
+        const kernels::grid from = kernels::grid_of(q, first_index + i);
+        kernels::pass_gradient_and_sum<default_arch, Mode>(
+            b.x.data() + i, b.ones.data(), b.dx.data(), simd::sum_lanes, q.exponent,
+            {from, threshold_term::error, extras.pass, extras.pass, extras.pass_by_code}, lanes);
+        std::copy(lanes, lanes + simd::sum_lanes, b.terms.begin() + static_cast<std::ptrdiff_t>(i));
+    }
     // int8 and uint8 codes have the same low 8 bits.
     const bool bytes = q.format.bits <= 8;
     if (bytes) kernels::quantize<default_arch, Mode>(b.x.data(), b.codes8.data(), block, q.exponent, g);
@@ -61,13 +75,16 @@ void check_block(bench& b, const quantizer& q, std::uint64_t first_index) {
         const bool passes = fake_quantize_gradient(x, 1.0F, q, ste::clip_code, first_index + i) != 0;
         const bool same_codes = b.codes16[i] == code && b.beside[i] == code &&
                                 (!bytes || static_cast<std::uint8_t>(b.codes8[i]) == static_cast<std::uint8_t>(code));
-        if (!test::same_bits(b.y[i], y) || !same_codes || !test::identical(b.dx[i], dx) ||
-            (b.mask[i / 8] >> (i % 8) & 1) != static_cast<int>(passes)) {
+        const float term = x != x ? 0.0F : (passes ? y - x : y);
+        if (!test::same_bits(b.y[i], y) || !test::same_bits(b.alone[i], y) || b.terms[i] != term || !same_codes ||
+            !test::identical(b.dx[i], dx) || (b.mask[i / 8] >> (i % 8) & 1) != static_cast<int>(passes)) {
             b.wrong = test::name_of(q) + ", index " + std::to_string(first_index + i) + ": " + test::shown(x) +
                       " gives " + test::shown(b.y[i]) + ", codes " + std::to_string(b.codes8[i]) + ", " +
                       std::to_string(b.codes16[i]) + " and " + std::to_string(b.beside[i]) + ", bit " +
-                      std::to_string(b.mask[i / 8] >> (i % 8) & 1) + ", gradient " + test::shown(b.dx[i]) +
-                      "; expected " + test::shown(y) + ", " + std::to_string(code) + ", " + test::shown(dx);
+                      std::to_string(b.mask[i / 8] >> (i % 8) & 1) + ", gradient " + test::shown(b.dx[i]) + ", term " +
+                      test::shown(static_cast<float>(b.terms[i])) + ", alone " + test::shown(b.alone[i]) +
+                      "; expected " + test::shown(y) + ", " + std::to_string(code) + ", " + test::shown(dx) + ", " +
+                      test::shown(term);
             return;
         }
     }
