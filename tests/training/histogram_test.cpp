@@ -11,6 +11,7 @@
 #include "../support/executors.hpp"
 #include "../support/float_cases.hpp"
 #include "../support/guarded_memory.hpp"
+#include "../support/layouts.hpp"
 #include "../support/sizes.hpp"
 
 using namespace po2quant;
@@ -84,6 +85,56 @@ TEST_CASE("exponent histogram: threads and parts change nothing") {
     CHECK(merge(merge(a, b), c) == whole);
     CHECK(merge(c, merge(b, a)) == whole);
     CHECK(merge(whole, {}) == whole);
+}
+
+TEST_CASE("exponent histograms of channels: every layout, any number of threads, between guard pages") {
+    test::random_source random;
+    test::guarded_memory memory(20000);
+    const auto expected_of = [](std::span<const float> data, const test::layout& l) {
+        std::vector<exponent_histogram> all(l.channels);
+        for (std::size_t i = 0; i < data.size(); ++i)
+            reference::exponent_histogram(data.subspan(i, 1), all[i / l.inner % l.channels].counts);
+        return all;
+    };
+    const auto some_exponents = [](std::size_t channels) {
+        std::vector<exponent_histogram> h(channels);
+        for (auto& one : h) one.counts[7] = 3;  // overwritten
+        return h;
+    };
+    for (const test::layout l : test::layouts_worth_trying()) {
+        const std::vector<float> data = some_data(random, l.size(), 3, 40);
+        std::vector<exponent_histogram> seen = some_exponents(l.channels);
+        observe_exponents_channels(data, static_cast<std::int64_t>(l.inner), std::span(seen));
+        if (seen != expected_of(data, l)) FAIL_CHECK(l.name());
+        if (data.size() > 5000) continue;
+        for (const test::edge side : test::edges) {
+            const auto in = memory.buffer<float>(l.size(), side, 1);
+            std::copy(data.begin(), data.end(), in.begin());
+            observe_exponents_channels(in, static_cast<std::int64_t>(l.inner), std::span(seen));
+            if (seen != expected_of(data, l)) FAIL_CHECK(l.name());
+        }
+    }
+    for (const test::layout l : test::large_layouts()) {
+        const std::vector<float> data = some_data(random, l.size(), 3, 40);
+        const std::vector<exponent_histogram> expected = expected_of(data, l);
+        for (const test::test_executor& run : test::executors()) {
+            std::vector<exponent_histogram> seen = some_exponents(l.channels);
+            observe_exponents_channels(data, static_cast<std::int64_t>(l.inner), std::span(seen), run);
+            if (seen != expected) FAIL_CHECK(l.name() << ", " << run.name());
+        }
+    }
+    // 16-bit storage, as the floats it stands for.
+    const std::vector<float> data = some_data(random, 77 * 12, 3, 40);
+    std::vector<bfloat16> stored(data.size());
+    std::vector<float> as_float(data.size());
+    for (std::size_t i = 0; i < data.size(); ++i) as_float[i] = to_float(stored[i] = to_storage<bfloat16>(data[i]));
+    for (const std::int64_t inner : {1, 77}) {
+        std::vector<exponent_histogram> of_stored(12);
+        std::vector<exponent_histogram> of_floats(12);
+        observe_exponents_channels(stored, inner, std::span(of_stored));
+        observe_exponents_channels(as_float, inner, std::span(of_floats));
+        CHECK(of_stored == of_floats);
+    }
 }
 
 TEST_CASE("percentile: the smallest power of two that enough values lie below") {
@@ -196,6 +247,22 @@ TEST_CASE("histograms: serialization") {
     refused([&] { return deserialize<exponent_histogram>(bytes); }, {"version is 2", "1..1"});
     more[8 + 1] = std::byte{7};
     refused([&] { return deserialize<magnitude_histogram>(more); }, {"bound_log2 is ", "-149..128"});
+}
+
+TEST_CASE("errors: exponent histograms of channels") {
+    const std::vector<float> data(12);
+    std::vector<exponent_histogram> of_channels(3);
+    const auto refused = [&](std::span<const float> x, std::int64_t inner, std::span<exponent_histogram> to,
+                             std::initializer_list<const char*> parts) {
+        test::check_refused([&] { observe_exponents_channels(x, inner, to); }, parts);
+    };
+    const std::span<exponent_histogram> null(static_cast<exponent_histogram*>(nullptr), 3);
+    refused({static_cast<const float*>(nullptr), 12}, 1, of_channels,
+            {"observe_exponents_channels: data.data() is null"});
+    refused(data, 0, of_channels, {"inner is 0", "1..12"});
+    refused(data, 5, of_channels, {"size is 12", "3 * 5"});
+    refused(data, 1, {}, {"number of channels is 0"});
+    refused(data, 1, null, {"histograms.data() is null"});
 }
 
 TEST_CASE("errors: histograms of null spans") {

@@ -33,7 +33,7 @@ std::vector<std::byte> bytes_of(const Tracker& tracker) {
 }  // namespace
 
 static_assert(std::is_trivially_copyable_v<last_value_range> && std::is_trivially_copyable_v<min_max_range> &&
-              std::is_trivially_copyable_v<ema_range>);
+              std::is_trivially_copyable_v<ema_range> && std::is_trivially_copyable_v<histogram_range>);
 static_assert([] {
     min_max_range r;
     r.update(seen(-1, 2));
@@ -205,6 +205,64 @@ TEST_CASE("ema_range: a decay outside 0 <= decay < 1 is refused") {
         ema_range tracker{.decay = decay};
         test::check_refused([&] { tracker.update(seen(0, 1)); }, {"ema_range: decay is ", "0 <= decay < 1"});
     }
+}
+
+TEST_CASE("histogram_range: all steps, delay, freeze, merge, percentile") {
+    test::random_source random;
+    std::vector<float> all;
+    std::vector<histogram_range> workers(3);
+    histogram_range tracker{.delay = 4};
+    CHECK(tracker.exponent(int8) == min_exponent);
+    for (int step = 0; step < 12; ++step) {
+        CHECK(tracker.quantizing() == (step >= 4));
+        std::vector<float> data(200);
+        for (float& v : data) v = static_cast<float>(std::ldexp(random.uniform(-1, 1), -step));
+        data[3] = NAN;
+        tracker.observe(data);
+        if (step % 2 == 0) workers[static_cast<std::size_t>(step) / 2 % 3].observe(data);
+        else workers[static_cast<std::size_t>(step) / 2 % 3].update(observe_exponents(data));
+        all.insert(all.end(), data.begin(), data.end());
+    }
+    CHECK(tracker.seen == observe_exponents(all));
+    CHECK(tracker.updates == 12);
+    CHECK(tracker.seen.non_finite() == 12);
+    CHECK(tracker.exponent(int8) == -7);
+    CHECK(tracker.exponent(uint8) == -8);
+    CHECK(tracker.exponent(int8, 0.5) == percentile_exponent(observe_exponents(all), int8, 0.5));
+    CHECK(tracker.exponent(int8, 0.5) < -7);
+    // Order and grouping of workers do not matter.
+    const histogram_range left = merge(merge(workers[0], workers[1]), workers[2]);
+    CHECK(left.seen == tracker.seen);
+    CHECK(merge(workers[2], merge(workers[1], workers[0])).seen == tracker.seen);
+    CHECK(left.updates == 4);
+    CHECK(merge(histogram_range{.frozen = true}, tracker).frozen);
+    CHECK(merge(histogram_range{.frozen = true}, tracker).delay == 4);
+    histogram_range frozen = tracker;
+    frozen.frozen = true;
+    frozen.observe(all);
+    frozen.update(observe_exponents(all));
+    CHECK(frozen.seen == tracker.seen);
+    CHECK(frozen.updates == 12);
+    // Serialized, it goes on as if nothing had happened; other trackers' and damaged bytes are refused.
+    auto copy = deserialize<histogram_range>(serialize(tracker));
+    CHECK(copy.seen == tracker.seen);
+    CHECK(copy.delay == 4);
+    CHECK(copy.updates == 12);
+    copy.observe(all);
+    tracker.observe(all);
+    CHECK(serialize(copy) == serialize(tracker));
+    CHECK(deserialize<histogram_range>(serialize(frozen)).frozen);
+    auto bytes = bytes_of(tracker);
+    CHECK(bytes.size() == 8 + 8 + 1 + 8 + 2048);
+    const auto refused = [&](std::initializer_list<const char*> parts) {
+        test::check_refused([&] { static_cast<void>(deserialize<histogram_range>(bytes)); }, parts);
+    };
+    bytes[16] = std::byte{2};
+    refused({"flag is 2", "0..1"});
+    bytes[3] = std::byte{'E'};
+    refused({"tag is \"PQRE\"", "PQRH"});
+    bytes.pop_back();
+    refused({"bytes.size()"});
 }
 
 TEMPLATE_TEST_CASE("serialization: what comes back goes on as if nothing had happened", "", EVERY_TRACKER) {

@@ -6,6 +6,7 @@
 /// (simd/exponent_bytes.hpp); the zeros behind a ReLU, and the few others outside, in a second look at blocks that have
 /// any. The window follows the data. Instruction sets without the operations count value by value.
 /// Guarantees: reads exactly n elements; no allocation, no exceptions.
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -175,6 +176,18 @@ void exponent_histogram(const Half* in, std::size_t n, std::uint64_t* counts, bo
         if (whole < size) simd::load_first<Arch>(in + begin + whole, size - whole).store_aligned(wide + whole);
         exponent_histogram<Arch>(wide, size, counts);
     }
+}
+
+/// Channel innermost: row r is Storage [channels] at in + r * row_stride; channel c adds to counts[c]. Value by value.
+template <class Arch, storage_type Storage>
+void exponent_histogram_channels(const Storage* in, std::size_t rows, std::size_t row_stride, std::size_t channels,
+                                 std::uint64_t (*counts)[256]) {
+    for (std::size_t row = 0; row < rows; ++row)
+        for (std::size_t c = 0; c < channels; ++c) {
+            Storage stored;
+            __builtin_memcpy(&stored, in + row * row_stride + c, sizeof stored);
+            ++counts[c][std::bit_cast<std::uint32_t>(to_float(stored)) >> 23 & 0xff];
+        }
 }
 
 }  // namespace po2quant::kernels

@@ -1,6 +1,7 @@
 #pragma once
 /// Histogram of exponents: how many values lie in each octave [2^k, 2^(k+1)). All that percentiles of power-of-two
 /// scales need, exact, and merged by adding integers.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <concepts>
@@ -14,6 +15,7 @@
 #include <po2quant/simd/arch.hpp>
 #include <po2quant/tensor/check.hpp>
 #include <po2quant/tensor/storage.hpp>
+#include <po2quant/training/channel_quantizer.hpp>
 #include <po2quant/training/serialization.hpp>
 #include <po2quant/training/streaming.hpp>
 
@@ -65,6 +67,49 @@ exponent_histogram observe_exponents(const Values& values, const Executor& run =
         detail::merge_atomic(seen, part);
     });
     return seen;
+}
+
+/// One histogram per channel of values [outer][channels][inner] with channels = histograms.size(); `histograms` is
+/// overwritten. inner = 1: channel innermost (NHWC); inner = size / channels: channel outermost (OIHW). Errors as
+/// observe_channels'.
+template <class Arch = default_arch, storage_range Values = std::span<const float>, executor Executor = serial_executor>
+void observe_exponents_channels(const Values& values, std::int64_t inner, std::span<exponent_histogram> histograms,
+                                const Executor& run = {}) {
+    constexpr const char* function = "observe_exponents_channels";
+    const std::span<const storage_of<Values>> data(values);
+    const std::size_t channels = histograms.size();
+    detail::check_span(function, "data", data, data.size());
+    detail::check_channels(function, data.size(), channels, inner);
+    detail::check_span(function, "histograms", histograms, channels);
+    for (exponent_histogram& h : histograms) h = {};
+    const auto width = static_cast<std::size_t>(inner);
+    const std::size_t stride = channels * width;
+    if (inner > 1) {
+        run.parallel_for(static_cast<std::int64_t>(channels), [&](std::int64_t channel) {
+            const auto c = static_cast<std::size_t>(channel);
+            for (std::size_t i = c * width; i < data.size(); i += stride)
+                kernels::exponent_histogram<Arch>(data.data() + i, width, histograms[c].counts, detail::is_far(data));
+        });
+        return;
+    }
+    // Tasks of whole rows, so many that a channel's 256 counts are few beside its values.
+    constexpr std::size_t least_rows = 1024;
+    const std::size_t rows = data.size() / channels;
+    const std::size_t task_rows =
+        std::max<std::size_t>(least_rows, static_cast<std::size_t>(detail::task_elements) / channels);
+    run.parallel_for(static_cast<std::int64_t>((rows + task_rows - 1) / task_rows), [&](std::int64_t task) {
+        const std::size_t first = static_cast<std::size_t>(task) * task_rows;
+        constexpr std::size_t chunk = 16;  // channels whose counts stay in L1
+        for (std::size_t c = 0; c < channels; c += chunk) {
+            exponent_histogram part[chunk];
+            std::uint64_t(*counts)[256] = &part[0].counts;
+            static_assert(sizeof(part) == sizeof(std::uint64_t[chunk][256]));
+            const std::size_t count = std::min(chunk, channels - c);
+            kernels::exponent_histogram_channels<Arch>(data.data() + first * channels + c,
+                                                       std::min(task_rows, rows - first), channels, count, counts);
+            for (std::size_t k = 0; k < count; ++k) detail::merge_atomic(histograms[c + k], part[k]);
+        }
+    });
 }
 
 /// The smallest k such that at least `fraction` of the finite values have |x| < 2^k, from −126 on (all of them zero or

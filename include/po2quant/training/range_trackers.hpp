@@ -4,12 +4,13 @@
 /// One step, on one worker:          tracker.observe(activations, executor);
 /// One step, on several workers:     range seen = observe(activations); all-reduce `seen` with merge;
 /// tracker.update(seen); so that the moving average is applied after the merge and every worker holds the same bits.
-/// One tracker per channel is an array of trackers, updated from observe_channels.
+/// One tracker per channel is an array of trackers, updated from observe_channels or observe_exponents_channels.
 #include <array>
 #include <cstddef>
 #include <cstring>
 #include <span>
 
+#include <po2quant/training/exponent_histogram.hpp>
 #include <po2quant/training/range.hpp>
 #include <po2quant/training/serialization.hpp>
 
@@ -150,7 +151,40 @@ struct ema_range {
     }
 };
 
-/// Merges the running extremes that two workers tracked; the other trackers merge each step's range instead.
+/// The exponents of all steps, whose percentile is the range. What is not finite is counted in `seen`; otherwise its
+/// fields are those of the trackers above, and a step is a histogram: observe_exponents, or one of a forward pass.
+struct histogram_range {
+    std::uint64_t delay = 0;
+    bool frozen = false;
+    std::uint64_t updates = 0;
+    exponent_histogram seen = {};
+
+    constexpr bool quantizing() const { return updates >= delay; }
+    constexpr void update(const exponent_histogram& step) {
+        if (frozen) return;
+        ++updates;
+        seen = merge(seen, step);
+    }
+    template <class Arch = default_arch, storage_range Values = std::span<const float>,
+              executor Executor = serial_executor>
+    void observe(const Values& data, const Executor& run = {}) {
+        if (!frozen) update(observe_exponents<Arch>(data, run));
+    }
+    /// percentile_exponent of all steps.
+    constexpr int exponent(integer_format format, double fraction = 1) const {
+        return percentile_exponent(seen, format, fraction);
+    }
+};
+
+/// Merges the histograms that two workers tracked.
+constexpr histogram_range merge(const histogram_range& a, const histogram_range& b) {
+    return {.delay = a.delay > b.delay ? a.delay : b.delay,
+            .frozen = a.frozen || b.frozen,
+            .updates = a.updates > b.updates ? a.updates : b.updates,
+            .seen = merge(a.seen, b.seen)};
+}
+
+/// Merges the running extremes that two workers tracked; last value and EMA merge each step's range instead.
 constexpr min_max_range merge(const min_max_range& a, const min_max_range& b) {
     min_max_range both = a;
     both.min = b.min < a.min ? b.min : a.min;
@@ -175,8 +209,10 @@ void for_each_field(Tracker& t, F&& f) {
     f(t.delay);
     f(t.frozen);
     f(t.updates);
-    f(t.non_finite);
-    if constexpr (requires { t.average_min; }) {
+    if constexpr (requires { t.non_finite; }) f(t.non_finite);
+    if constexpr (requires { t.seen; }) {
+        f(t.seen.counts);
+    } else if constexpr (requires { t.average_min; }) {
         f(t.decay);
         f(t.zero_debias);
         f(t.absorbed);
@@ -200,30 +236,34 @@ void check_fields(const char* function, const Tracker& t) {
         check(__builtin_isfinite(t.average_min), "average_min", t.average_min, "finite numbers");
         check(__builtin_isfinite(t.average_max), "average_max", t.average_max, "finite numbers");
         check(0 <= t.bias && t.bias <= 1, "bias", t.bias, "0..1");
-    } else {
+    } else if constexpr (requires { t.min; }) {
         const range empty;
         check(t.min <= t.max || (t.min == empty.min && t.max == empty.max), "min", static_cast<double>(t.min),
               text("numbers up to max, ", std::to_string(t.max)));
     }
 }
 
-/// 'L', 'M' or 'E': which tracker the bytes hold.
+/// 'L', 'M', 'E' or 'H': which tracker the bytes hold.
 template <class Tracker>
 constexpr char tracker_kind() {
     if constexpr (std::is_same_v<Tracker, last_value_range>) return 'L';
     else if constexpr (std::is_same_v<Tracker, min_max_range>) return 'M';
-    else return 'E';
+    else if constexpr (std::is_same_v<Tracker, ema_range>) return 'E';
+    else return 'H';
 }
 
 }  // namespace detail
 
 template <class T>
-concept serializable_tracker =
-    std::is_same_v<T, last_value_range> || std::is_same_v<T, min_max_range> || std::is_same_v<T, ema_range>;
+concept serializable_tracker = std::is_same_v<T, last_value_range> || std::is_same_v<T, min_max_range> ||
+    std::is_same_v<T, ema_range> || std::is_same_v<T, histogram_range>;
 
 /// Bytes of a serialized tracker: "PQR" and the kind, the version as uint32, then the fields, all little endian.
 template <serializable_tracker Tracker>
-inline constexpr std::size_t serialized_size = std::is_same_v<Tracker, ema_range> ? 8 + 25 + 37 : 8 + 25 + 8;
+inline constexpr std::size_t serialized_size = detail::header_size + (std::is_same_v<Tracker, histogram_range>
+                                                                          ? 17 + sizeof(exponent_histogram)
+                                                                      : std::is_same_v<Tracker, ema_range> ? 25 + 37
+                                                                                                           : 25 + 8);
 
 template <serializable_tracker Tracker>
 std::array<std::byte, serialized_size<Tracker>> serialize(const Tracker& tracker) {
