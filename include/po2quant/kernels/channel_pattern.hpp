@@ -70,26 +70,24 @@ PO2Q_INLINE void for_each_channel_vector(std::size_t n, const int* exponents, st
     };
     std::size_t i = 0;
     if (period <= most && n / lanes > period) {
-        prepared kept[most];
+        prepared kept[most + 3];
         for (std::size_t k = 0; k < period; ++k) kept[k] = next();
         std::size_t k = 0;
         if constexpr (!std::is_same_v<std::remove_cvref_t<Four>, std::nullptr_t>) {
-            // By fours the pattern is over after a multiple of 4.
-            std::size_t whole = period;
-            for (; whole % 4 != 0 && 2 * whole <= most; whole *= 2)
-                for (std::size_t j = 0; j < whole; ++j) kept[whole + j] = kept[j];
-            if (whole == 4) {
+            // Any four in a row, those over the end of the pattern too.
+            for (std::size_t j = 0; j < 3; ++j) kept[period + j] = kept[j];
+            if (4 % period == 0) {
                 // A copy that registers hold: else each vector loads its constants.
                 prepared own[4];
                 simd::unroll<4>([&](auto j) PO2Q_INLINE_LAMBDA { own[j] = kept[j]; });
                 for (; i + 4 * lanes <= n; i += 4 * lanes) four(i, own);
-            } else if (whole % 4 == 0) {
+            } else {
+                const std::size_t ahead = 4 % period;
                 for (; i + 4 * lanes <= n; i += 4 * lanes) {
                     four(i, kept + k);
-                    k += 4;
-                    if (k == whole) k = 0;
+                    k += ahead;
+                    if (k >= period) k -= period;
                 }
-                k %= period;
             }
         }
         for (; i + lanes <= n; i += lanes) {

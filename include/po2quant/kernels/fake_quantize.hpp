@@ -205,14 +205,16 @@ struct extras_writer {
         if (extras.code_bytes == 1) store(static_cast<std::int8_t*>(extras.codes));
         else store(static_cast<std::int16_t*>(extras.codes));
     }
-    /// Count vectors from element i on; of the last one `last` elements.
-    template <int Count>
-    PO2Q_INLINE void operator()(const batch (&x)[Count], const batch (&y)[Count], const interval& pass,
-                                const batch& inverse_scale, std::size_t i, std::size_t last = lanes) {
+    /// Count vectors from element i on; of the last one `last` elements. pass(k) and inverse_scale(k) are those of
+    /// vector k.
+    template <int Count, class Pass, class Inverse>
+    PO2Q_INLINE void operator()(const batch (&x)[Count], const batch (&y)[Count], const Pass& pass,
+                                const Inverse& inverse_scale, std::size_t i, std::size_t last = lanes) {
         if (extras.mask != nullptr) {
             std::uint64_t all = 0;
             simd::unroll<Count>([&](auto k) PO2Q_INLINE_LAMBDA {
-                all |= static_cast<std::uint64_t>(pass_bits(x[k], pass, inverse_scale, i + k * lanes)) << (k * lanes);
+                const std::uint64_t bits = pass_bits(x[k], pass(k), inverse_scale(k), i + k * lanes);
+                all |= bits << (k * lanes);
             });
             const auto count = static_cast<int>((Count - 1) * lanes + last);
             if (last != lanes) all &= (std::uint64_t{1} << count) - 1U;
@@ -220,7 +222,7 @@ struct extras_writer {
         }
         if (extras.codes != nullptr)
             simd::unroll<Count>([&](auto k) PO2Q_INLINE_LAMBDA {
-                store_codes(y[k], inverse_scale, i + k * lanes, k == Count - 1 ? last : lanes);
+                store_codes(y[k], inverse_scale(k), i + k * lanes, k == Count - 1 ? last : lanes);
             });
     }
     PO2Q_INLINE void finish() {
@@ -288,9 +290,10 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
     constexpr std::size_t lanes = batch::size;
     constexpr int unroll = 4;  // independent chains: 15 to 30 cycles of latency per vector
     const grid_rounder<Arch, Mode> apply(exponent, g);
-    const batch inverse_scale(exp2_float(-exponent));
     extras_writer<Arch, Mode> leave(extras, g);
-    const auto pass = leave.pass_of(batch(exp2_float(exponent)));
+    const auto interval = leave.pass_of(batch(exp2_float(exponent)));
+    const auto pass = [&](auto) PO2Q_INLINE_LAMBDA { return interval; };
+    const auto inverse_scale = [inverse = batch(exp2_float(-exponent))](auto) PO2Q_INLINE_LAMBDA { return inverse; };
     const bool any = extras.any();
     const bool exact = needs_no_rounding<Storage>(g);
     const bool stream = extras.stream && n >= least_stream;
@@ -374,23 +377,32 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
     extras_writer<Arch, Mode> leave(extras, g);
     const bool any = extras.any();
     const auto lanes_of = [&](const simd::i32<Arch>& e) PO2Q_INLINE_LAMBDA { return lanes(exp2_lanes<Arch>(e), g); };
+    const auto leave_of = [&](const auto& x, const auto& y, const lanes* at, std::size_t i,
+                              std::size_t last) PO2Q_INLINE_LAMBDA {
+        leave(
+            x, y, [&](auto k) PO2Q_INLINE_LAMBDA { return leave.pass_of(at[k].scale); },
+            [&](auto k) PO2Q_INLINE_LAMBDA { return inverse_power<Arch>(at[k].scale); }, i, last);
+    };
     const auto body = [&](std::size_t i, const lanes& at, std::size_t count) PO2Q_INLINE_LAMBDA {
         const bool whole = count == batch::size;
         const batch x[1] = {whole ? simd::load<Arch>(in + i) : simd::load_first<Arch>(in + i, count)};
         const batch y[1] = {at(x[0], shared, i)};
-        if (any) leave(x, y, leave.pass_of(at.scale), inverse_power<Arch>(at.scale), i, count);
+        if (any) leave_of(x, y, &at, i, count);
         if (!whole) simd::store_first<Arch>(out + i, y[0], count);
         else if (stream) simd::stream_store<Arch>(out + i, y[0]);
         else store_grid<Arch>(out + i, y[0], exact);
     };
     // By fours: stores that alternate with loads wait for them.
-    const auto by_fours = [&](auto past_caches) PO2Q_INLINE_LAMBDA {
+    const auto by_fours = [&](auto with_extras, auto past_caches) PO2Q_INLINE_LAMBDA {
         const auto four = [&](std::size_t i, const lanes* at) PO2Q_INLINE_LAMBDA {
+            batch x[4];
             batch y[4];
             simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
                 const std::size_t p = i + k * batch::size;
-                y[k] = at[k](simd::load<Arch>(in + p), shared, p);
+                x[k] = simd::load<Arch>(in + p);
+                y[k] = at[k](x[k], shared, p);
             });
+            if constexpr (with_extras) leave_of(x, y, at, i, batch::size);
             simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
                 const std::size_t p = i + k * batch::size;
                 if constexpr (past_caches) simd::stream_store<Arch>(out + p, y[k]);
@@ -399,9 +411,12 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
         };
         for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body, four);
     };
-    if (any) for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body);
-    else if (stream) by_fours(std::true_type{});
-    else by_fours(std::false_type{});
+    const auto run = [&](auto with_extras) PO2Q_INLINE_LAMBDA {
+        if (stream) by_fours(with_extras, std::true_type{});
+        else by_fours(with_extras, std::false_type{});
+    };
+    if (any) run(std::true_type{});
+    else run(std::false_type{});
     leave.finish();
     if (stream) simd::stream_fence<Arch>();
 }
