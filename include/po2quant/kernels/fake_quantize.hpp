@@ -213,8 +213,8 @@ struct extras_writer {
         if (extras.mask != nullptr) {
             std::uint64_t all = 0;
             simd::unroll<Count>([&](auto k) PO2Q_INLINE_LAMBDA {
-                const std::uint64_t bits = pass_bits(x[k], pass(k), inverse_scale(k), i + k * lanes);
-                all |= bits << (k * lanes);
+                const std::uint64_t own = pass_bits(x[k], pass(k), inverse_scale(k), i + k * lanes);
+                all |= own << (k * lanes);
             });
             const auto count = static_cast<int>((Count - 1) * lanes + last);
             if (last != lanes) all &= (std::uint64_t{1} << count) - 1U;
