@@ -97,7 +97,8 @@ TEST_CASE("batch_moments: the specification's bits, whatever the threads, and no
     const std::vector<test::test_executor> executors = test::executors();
     for (int round = 0; round < 150; ++round) {
         const auto rows = static_cast<std::size_t>(
-            random.one_of(std::vector<std::int64_t>{0, 1, 2, 3, 255, 256, 257, 511, 600, random.integer(1, 2000)}));
+            random.one_of(std::vector<std::int64_t>{0, 1, 2, 3, 255, 256, 257, 511, 600, random.integer(1, 2000), 4096,
+                                                    4097, random.integer(4000, 13000)}));  // tasks have 4096 rows
         const auto channels = static_cast<std::size_t>(random.integer(1, random.integer(0, 3) ? 40 : 130));
         std::vector<float> x = random_floats(rows * channels, random, -1, 5);
         for (float& v : x) v = std::ldexp(v, static_cast<int>(random.integer(-9, 9)));
@@ -142,8 +143,10 @@ TEST_CASE("batch_moments: close to the truth, also far from 0") {
 TEST_CASE("batch_norm: every other function gives the same bits for any threads, and in place") {
     test::random_source random;
     for (int round = 0; round < 20; ++round) {
-        const layer l(static_cast<std::size_t>(random.integer(1, 600)), static_cast<std::size_t>(random.integer(1, 5)),
-                      static_cast<std::size_t>(random.integer(1, 70)), random);
+        const bool large = round < 3;  // several tasks of rows
+        const layer l(static_cast<std::size_t>(large ? random.integer(4096, 9000) : random.integer(1, 600)),
+                      static_cast<std::size_t>(random.integer(1, 5)),
+                      static_cast<std::size_t>(random.integer(1, large ? 40 : 70)), random);
         const batch_norm norm = l.norm(random.integer(0, 1) == 1);
         const std::vector<float> dy = random_floats(l.z.size(), random);
         const auto everything = [&](const auto& run) {

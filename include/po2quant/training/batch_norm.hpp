@@ -24,9 +24,12 @@
 /// inner = size / channels for OIHW, OHWI and depthwise [C·multiplier][KH][KW].
 ///
 /// Numerics. Per-channel numbers and sums are double, each sum in an order that the shape alone sets
-/// (kernels/batch_norm.hpp): the same bits on every Arch and thread count. Elements are rounded to float once.
+/// (kernels/batch_norm.hpp): the same bits on every Arch and thread count. Elements are rounded to float once. Sums over
+/// rows allocate 8 bytes for each sum, channel and 256 rows.
+#include <algorithm>
 #include <cmath>
 #include <span>
+#include <vector>
 
 #include <po2quant/kernels/batch_norm.hpp>
 #include <po2quant/simd/arch.hpp>
@@ -64,6 +67,59 @@ void for_each_chunk(const Executor& run, std::size_t channels, F&& f) {
         const std::size_t first = static_cast<std::size_t>(task) * chunk;
         f(first, std::min(chunk, channels - first));
     });
+}
+
+/// f(first row, rows, first channel, width) for tasks of 4096 rows at most and one chunk of channels.
+template <class Executor, class F>
+void for_each_part(const Executor& run, std::size_t rows, std::size_t channels, F&& f) {
+    constexpr std::size_t chunk = kernels::batch_norm_chunk;
+    constexpr std::size_t part = 16 * kernels::batch_norm_block;
+    const std::size_t chunks = (channels + chunk - 1) / chunk;
+    run.parallel_for(static_cast<std::int64_t>((rows + part - 1) / part * chunks), [&](std::int64_t task) {
+        const std::size_t row = static_cast<std::size_t>(task) / chunks * part;
+        const std::size_t c = static_cast<std::size_t>(task) % chunks * chunk;
+        f(row, std::min(part, rows - row), c, std::min(chunk, channels - c));
+    });
+}
+
+/// sums[t][c] over all rows: blocks of rows by kernel(first row, rows, first channel, width, to), on any thread, then
+/// the blocks one after the other, as the kernels add them.
+template <std::size_t Terms, class Executor, class Kernel>
+void sum_rows(const Executor& run, std::size_t rows, std::size_t channels, double* const (&sums)[Terms],
+              const Kernel& kernel) {
+    constexpr std::size_t block = kernels::batch_norm_block;
+    const std::size_t blocks = (rows + block - 1) / block;
+    std::vector<double> of_blocks(Terms * blocks * channels);
+    const auto at = [&](std::size_t term, std::size_t b, std::size_t c) {
+        return of_blocks.data() + (term * blocks + b) * channels + c;
+    };
+    for_each_part(run, rows, channels, [&](std::size_t first, std::size_t count, std::size_t c, std::size_t width) {
+        for (std::size_t row = first; row < first + count; row += block) {
+            double* to[Terms];
+            for (std::size_t t = 0; t < Terms; ++t) to[t] = at(t, row / block, c);
+            kernel(row, std::min(block, first + count - row), c, width, to);
+        }
+    });
+    for (std::size_t t = 0; t < Terms; ++t) {
+        std::fill_n(sums[t], channels, 0.0);
+        for (std::size_t b = 0; b < blocks; ++b)
+            for (std::size_t c = 0; c < channels; ++c) sums[t][c] += *at(t, b, c);
+    }
+}
+
+/// y = float((x − center[c]) · scale[c] + offset[c]) for all rows; no center or offset stands for zeros.
+template <class Arch, class Executor>
+void affine_rows(std::span<const float> x, std::span<float> y, const double* center, std::span<const double> scale,
+                 const double* offset, const Executor& run) {
+    static constexpr double zeros[kernels::batch_norm_chunk] = {};
+    const std::size_t channels = scale.size();
+    for_each_part(run, x.size() / channels, channels,
+                  [&](std::size_t row, std::size_t rows, std::size_t c, std::size_t width) {
+                      const std::size_t at = row * channels + c;
+                      kernels::channel_affine<Arch>(x.data() + at, y.data() + at, rows, channels, width,
+                                                    center == nullptr ? zeros : center + c, scale.data() + c,
+                                                    offset == nullptr ? zeros : offset + c);
+                  });
 }
 
 inline void check_rows(const char* function, std::size_t elements, std::size_t channels) {
@@ -130,12 +186,17 @@ void batch_moments(std::span<const float> x, std::span<double> mean, std::span<d
     detail::check_overlap(function, "variance", variance, std::span<const double>(mean), false);
     const std::size_t rows = x.size() / channels;
     const double n = rows == 0 ? 1.0 : static_cast<double>(rows);
-    detail::for_each_chunk(run, channels, [&](std::size_t c, std::size_t width) {
-        kernels::channel_sums<Arch>(x.data() + c, rows, channels, width, mean.data() + c);
-        for (std::size_t k = 0; k < width; ++k) mean[c + k] /= n;
-        kernels::channel_squares<Arch>(x.data() + c, rows, channels, width, mean.data() + c, variance.data() + c);
-        for (std::size_t k = 0; k < width; ++k) variance[c + k] /= n;
-    });
+    detail::sum_rows<1>(run, rows, channels, {mean.data()},
+                        [&](std::size_t row, std::size_t count, std::size_t c, std::size_t width, double** sum) {
+                            kernels::channel_sums<Arch>(x.data() + row * channels + c, count, channels, width, *sum);
+                        });
+    for (double& m : mean) m /= n;
+    detail::sum_rows<1>(run, rows, channels, {variance.data()},
+                        [&](std::size_t row, std::size_t count, std::size_t c, std::size_t width, double** sum) {
+                            kernels::channel_squares<Arch>(x.data() + row * channels + c, count, channels, width,
+                                                           mean.data() + c, *sum);
+                        });
+    for (double& v : variance) v /= n;
 }
 
 /// grad_x = grad_mean/n + 2 · grad_variance · (x − mean)/n: what batch_moments' results send back. `grad_x` may be `x`.
@@ -152,18 +213,14 @@ void batch_moments_backward(std::span<const float> x, std::span<const double> me
     detail::check_span(function, "grad_variance", grad_variance, channels);
     detail::check_span(function, "grad_x", grad_x, x.size());
     detail::check_overlap(function, "grad_x", grad_x, x, true);
-    const std::size_t rows = x.size() / channels;
-    const auto n = static_cast<double>(rows);
-    detail::for_each_chunk(run, channels, [&](std::size_t c, std::size_t width) {
-        double scale[kernels::batch_norm_chunk];
-        double offset[kernels::batch_norm_chunk];
-        for (std::size_t k = 0; k < width; ++k) {
-            scale[k] = 2 * grad_variance[c + k] / n;
-            offset[k] = grad_mean[c + k] / n;
-        }
-        kernels::channel_affine<Arch>(x.data() + c, grad_x.data() + c, rows, channels, width, mean.data() + c, scale,
-                                      offset);
-    });
+    const auto n = static_cast<double>(x.size() / channels);
+    std::vector<double> scale(channels);
+    std::vector<double> offset(channels);
+    for (std::size_t c = 0; c < channels; ++c) {
+        scale[c] = 2 * grad_variance[c] / n;
+        offset[c] = grad_mean[c] / n;
+    }
+    detail::affine_rows<Arch>(x, grad_x, mean.data(), scale, offset.data(), run);
 }
 
 /// moving ← moving − (moving − batch) · (1 − decay) for means and variances, channel by channel; 0 <= decay < 1. A
@@ -292,18 +349,14 @@ void batch_norm_forward(std::span<const float> u, const batch_norm& norm, std::s
     detail::check_span(function, "u", u, u.size());
     detail::check_span(function, "y", y, u.size());
     detail::check_overlap(function, "y", y, u, true);
-    detail::for_each_chunk(run, channels, [&](std::size_t c, std::size_t width) {
-        const double zero[kernels::batch_norm_chunk] = {};
-        double scale[kernels::batch_norm_chunk];
-        double offset[kernels::batch_norm_chunk];
-        for (std::size_t k = 0; k < width; ++k) {
-            const detail::normalized_channel own(norm, c + k);
-            scale[k] = own.correction;
-            offset[k] = norm.frozen ? static_cast<double>(static_cast<float>(own.offset())) : own.offset();
-        }
-        kernels::channel_affine<Arch>(u.data() + c, y.data() + c, u.size() / channels, channels, width, zero, scale,
-                                      offset);
-    });
+    std::vector<double> scale(channels);
+    std::vector<double> offset(channels);
+    for (std::size_t c = 0; c < channels; ++c) {
+        const detail::normalized_channel own(norm, c);
+        scale[c] = own.correction;
+        offset[c] = norm.frozen ? static_cast<double>(static_cast<float>(own.offset())) : own.offset();
+    }
+    detail::affine_rows<Arch>(u, y, nullptr, scale, offset.data(), run);
 }
 
 /// The gradients of batch_norm_forward for the gradient dy of its result, with D = Σ dy and P = Σ dy·u over the rows:
@@ -329,24 +382,25 @@ void batch_norm_backward(std::span<const float> u, std::span<const float> grad_y
     detail::check_overlap(function, "grad_u", grad_u, u, false);
     detail::check_overlap(function, "grad_u", grad_u, grad_y, true);
     const std::size_t rows = u.size() / channels;
-    detail::for_each_chunk(run, channels, [&](std::size_t c, std::size_t width) {
-        const double zero[kernels::batch_norm_chunk] = {};
-        double scale[kernels::batch_norm_chunk];
-        double sum[kernels::batch_norm_chunk];
-        double product[kernels::batch_norm_chunk];
-        kernels::channel_products<Arch>(grad_y.data() + c, u.data() + c, rows, channels, width, sum, product);
-        for (std::size_t k = 0; k < width; ++k) {
-            const detail::normalized_channel own(norm, c + k);
-            const double cube = own.sigma * own.sigma * own.sigma;
-            scale[k] = own.correction;
-            grads.beta[c + k] = sum[k];
-            grads.gamma[c + k] = -sum[k] * own.mean / own.sigma;
-            grads.batch_mean[c + k] = norm.frozen ? 0 : -sum[k] * own.gamma / own.sigma;
-            grads.batch_variance[c + k] =
-                norm.frozen ? 0 : (sum[k] * own.gamma * own.mean - product[k] * own.moving_sigma) / (2 * cube);
-        }
-        kernels::channel_affine<Arch>(grad_y.data() + c, grad_u.data() + c, rows, channels, width, zero, scale, zero);
-    });
+    std::vector<double> products(channels);
+    std::vector<double> scale(channels);
+    detail::sum_rows<2>(run, rows, channels, {grads.beta.data(), products.data()},
+                        [&](std::size_t row, std::size_t count, std::size_t c, std::size_t width, double** to) {
+                            const std::size_t at = row * channels + c;
+                            kernels::channel_products<Arch>(grad_y.data() + at, u.data() + at, count, channels, width,
+                                                            to[0], to[1]);
+                        });
+    for (std::size_t c = 0; c < channels; ++c) {
+        const detail::normalized_channel own(norm, c);
+        const double sum = grads.beta[c];
+        const double cube = own.sigma * own.sigma * own.sigma;
+        scale[c] = own.correction;
+        grads.gamma[c] = -sum * own.mean / own.sigma;
+        grads.batch_mean[c] = norm.frozen ? 0 : -sum * own.gamma / own.sigma;
+        grads.batch_variance[c] =
+            norm.frozen ? 0 : (sum * own.gamma * own.mean - products[c] * own.moving_sigma) / (2 * cube);
+    }
+    detail::affine_rows<Arch>(grad_y, grad_u, nullptr, scale, nullptr, run);
 }
 
 }  // namespace po2quant
