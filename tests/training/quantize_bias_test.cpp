@@ -167,7 +167,8 @@ TEST_CASE("quantize_bias: arguments out of range are refused") {
     refused([&] { quantize_bias(bias, grid, {.grid = static_cast<bias_grid>(3)}); }, {"grid is 3", "0..2"});
     refused([&] { quantize_bias(bias, grid, {.exponents = finer, .grid = bias_grid::coarser}); },
             {"exponents[0] is -13", "-12, the accumulator's, or more"});
-    refused([&] { quantize_bias(bias, far, {.grid = bias_grid::sums}); }, {"accumulator_exponents[1] is -101"});
+    for (const bias_grid grid_of : {bias_grid::coarser, bias_grid::sums})
+        refused([&] { quantize_bias(bias, far, {.grid = grid_of}); }, {"accumulator_exponents[1] is -101"});
     refused([&] { quantize_bias(bias, grid, {.mode = rounding::stochastic}); }, {"mode is 4", "0..3"});
     refused([&] { quantize_bias(bias, three); }, {"accumulator_exponents.size() is 3", "1 or the number of biases, 2"});
     refused(

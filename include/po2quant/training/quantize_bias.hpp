@@ -65,7 +65,8 @@ inline void check_either(const char* function, const char* argument, std::span<c
 ///
 ///   any       the given e_b, or exponent_for(max |b|, bits), the original project's rule: 16 bits
 ///   coarser   the same, but e_acc at least, of one e_b for all channels their largest: CMSIS-NN, NNoM, Vitis, 8 bits
-///   sums      e_b = e_acc, inside [min_exponent, max_exponent]: ESP-DL, 20 and 32 bits
+///   sums      e_b = e_acc: ESP-DL, 20 and 32 bits
+/// with e_acc inside [min_exponent, max_exponent] for the last two.
 /// Layers align q to e_acc by align_bias: exact but for `any`. A bias of exactly +2^k that gave its exponent by the
 /// rule is one code too large and saturates. Throws std::invalid_argument for a bias that is not finite, for one that
 /// would saturate by more than that code (unless `saturate`) or, aligned, not fit an int32, and for arguments out of
@@ -83,7 +84,8 @@ inline quantized_bias quantize_bias(std::span<const float> bias, std::span<const
         detail::fail(function, "accumulator_exponents.size()", std::to_string(accumulator_exponents.size()),
                      detail::text("1 or the number of biases, ", bias.size()));
     detail::check_span(function, "accumulator_exponents", accumulator_exponents, accumulator_exponents.size());
-    if (on_sums) detail::check_either(function, "accumulator_exponents", accumulator_exponents, bias.size());
+    if (wide || options.grid != bias_grid::any)
+        detail::check_either(function, "accumulator_exponents", accumulator_exponents, bias.size());
     if (on_sums && !options.exponents.empty())
         detail::fail(function, "exponents.size()", std::to_string(options.exponents.size()),
                      "0 on the accumulator's grid");
