@@ -27,8 +27,8 @@ arguments read_arguments(int count, char** texts, const std::string& help, argum
         }
         const bool known = option.starts_with("--") && help.find("\n  " + option + " ") != std::string::npos;
         if (!known) throw std::invalid_argument(option + " is not an option; see --help");
-        if (option == "--shapes") {
-            given.shapes = true;
+        if (option == "--shapes" || option == "--thresholds") {
+            (option == "--shapes" ? given.shapes : given.thresholds) = true;
             continue;
         }
         if (++i == count) throw std::invalid_argument(option + " lacks its value; see --help");

@@ -10,6 +10,7 @@ struct arguments {
     std::filesystem::path data = {};
     std::filesystem::path out = {};
     bool shapes = false;
+    bool thresholds = false;  ///< fine-tuning trains thresholds instead of following ranges
     recipe training = {};
 };
 

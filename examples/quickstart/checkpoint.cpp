@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <po2quant/training/scale_serialization.hpp>
 #include <stdexcept>
 
 namespace quickstart {
@@ -23,6 +24,7 @@ std::vector<std::byte> tracker_bytes(const quantized_graph& graph) {
     std::vector<std::byte> all;
     for (std::size_t layer = 0; layer < graph.net().layers.size(); ++layer)
         append(all, pq::serialize(graph.grids(layer).range));
+    for (const pq::tqt_threshold& t : graph.thresholds()) append(all, pq::serialize(t));
     return all;
 }
 

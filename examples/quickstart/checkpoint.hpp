@@ -6,7 +6,7 @@
 
 namespace quickstart {
 
-/// The range trackers of all layers, serialized, one behind the other.
+/// The range trackers of all layers, and the thresholds that were trained, serialized, one behind the other.
 std::vector<std::byte> tracker_bytes(const quantized_graph& graph);
 /// Weights and biases of all layers, each float as the machine holds it.
 std::vector<std::byte> weight_bytes(network& net);

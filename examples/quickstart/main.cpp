@@ -18,6 +18,7 @@ constexpr const char* help =
     "  --shapes       the drawn shapes, whatever is there\n"
     "  --seconds N    time for training, 130 by default; about 15 s more for everything else\n"
     "  --steps N      N steps of training in float32 and N/2 of fine-tuning instead: the same result every time\n"
+    "  --thresholds   fine-tuning trains the thresholds of weights and outputs (TQT) instead of following ranges\n"
     "  --seed N       another shuffle and other first weights\n"
     "  --out DIR      where the report, the pictures, the C header and the checkpoint go: out/quickstart by default\n";
 
@@ -25,6 +26,12 @@ std::string percent(double accuracy) {
     char text[64];
     std::snprintf(text, sizeof(text), "%.2f %% of the test images right", accuracy);
     return text;
+}
+
+std::vector<int> threshold_exponents(const quantized_graph& graph) {
+    std::vector<int> exponents(graph.thresholds().size());
+    pq::tqt_exponents(graph.thresholds(), pq::int8, exponents);
+    return exponents;
 }
 
 int run(const arguments& a) {
@@ -50,7 +57,12 @@ int run(const arguments& a) {
     progress.finish("post-training quantization", percent(r.post_training_accuracy));
 
     // (c) Fine-tuning with fake quantization.
+    if (a.thresholds) graph.train_thresholds();
+    const std::vector<int> untrained = threshold_exponents(graph);
     r.qat = fine_tune(graph, net, data, a.training, progress);
+    const std::vector<int> trained = threshold_exponents(graph);
+    r.thresholds = trained.size();
+    for (std::size_t i = 0; i < trained.size(); ++i) r.moved_thresholds += trained[i] != untrained[i];
     r.qat_accuracy = accuracy(graph, data.test, data.test.count());
     progress.finish("fine-tuned", percent(r.qat_accuracy));
     r.steps = compare_steps(graph, data.train);

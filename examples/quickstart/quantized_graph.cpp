@@ -2,8 +2,10 @@
 
 #include <po2quant/training/fake_quantize.hpp>
 #include <po2quant/training/fake_quantize_backward.hpp>
+#include <po2quant/training/threshold_gradient.hpp>
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "channels.hpp"
 
@@ -20,7 +22,9 @@ pq::quantizer output_quantizer(const layer_grids& g) { return {.format = pq::int
 
 /// Depthwise layers hold few weights per channel, and folding batch norm leaves each channel its own range: one
 /// exponent per channel. All others get one per tensor.
-bool per_channel(const layer_shape& s) { return s.kind == op::depthwise_conv2d; }
+std::size_t weight_channels(const layer_shape& s) {
+    return s.kind == op::depthwise_conv2d ? static_cast<std::size_t>(s.outputs) : 1;
+}
 
 /// A channel of all but zeros must not push its accumulators' grid so far down that its bias does not fit into them.
 constexpr int finest_weight_exponent = -14;
@@ -39,6 +43,34 @@ quantized_graph::quantized_graph(network& net, std::uint64_t calibration_steps, 
 
 void quantized_graph::freeze() {
     for (tensors& t : layers_) t.grids.range.frozen = true;
+    for (pq::tqt_threshold& t : thresholds_) t.state.frozen = true;
+}
+
+void quantized_graph::train_thresholds() {
+    if (group().share(2).count != 2) throw std::logic_error("thresholds are trained by one process");
+    thresholds_.clear();
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+        const layer& l = net_.layers[i];
+        tensors& t = layers_[i];
+        t.first_threshold = thresholds_.size();
+        thresholds_.push_back(pq::tqt_threshold_of(static_cast<double>(t.grids.range.current().magnitude())));
+        std::vector<pq::range> ranges(l.learns() ? weight_channels(l.shape) : 0);
+        if (l.learns()) pq::observe_channels(l.weights.value, 1, ranges);
+        for (const pq::range& r : ranges)
+            thresholds_.push_back(pq::tqt_threshold_of(static_cast<double>(r.magnitude())));
+        t.grids.range.frozen = true;
+    }
+    threshold_gradients_.clear();
+}
+
+void quantized_graph::update_thresholds(std::int64_t batch) {
+    if (threshold_gradients_.empty()) return;
+    const auto images = static_cast<std::uint64_t>(batch);
+    const double rate = pq::tqt_threshold_rate(images).at(threshold_steps_);
+    for (std::size_t i = 0; i < thresholds_.size(); ++i)
+        thresholds_[i] = pq::tqt_update(thresholds_[i], threshold_gradients_[i], {.learning_rate = rate});
+    ++threshold_steps_;
+    pq::freeze_next(thresholds_, threshold_steps_, pq::tqt_freezing(images));
 }
 
 std::span<float> quantized_graph::input(std::int64_t batch) {
@@ -50,13 +82,16 @@ std::span<float> quantized_graph::input(std::int64_t batch) {
 /// Chooses exponents from the ranges of today's weights and bias and puts both on their grids.
 void quantized_graph::quantize_parameters(const layer& l, tensors& t) const {
     layer_grids& g = t.grids;
-    std::vector<pq::range> ranges(per_channel(l.shape) ? static_cast<std::size_t>(l.shape.outputs) : 1);
+    std::vector<pq::range> ranges(weight_channels(l.shape));
     g.weight_exponents.resize(ranges.size());
     g.bias_exponents.resize(ranges.size());
 
     pq::observe_channels(l.weights.value, 1, ranges);
-    for (std::size_t c = 0; c < ranges.size(); ++c)
-        g.weight_exponents[c] = std::max(pq::exponent_for(ranges[c], pq::int8), finest_weight_exponent);
+    for (std::size_t c = 0; c < ranges.size(); ++c) {
+        const int e = thresholds_.empty() ? pq::exponent_for(ranges[c], pq::int8)
+                                          : thresholds_[t.first_threshold + 1 + c].exponent(pq::int8);
+        g.weight_exponents[c] = std::max(e, finest_weight_exponent);
+    }
     t.weights.resize(l.weights.value.size());
     pq::fake_quantize(l.weights.value, t.weights, weight_quantizer(g));
 
@@ -85,7 +120,8 @@ void quantized_graph::quantize_outputs(const layer& l, tensors& t) const {
         g.range.update(seen);
     }
     if (quantizing && l.shape.kind != op::fully_connected) {
-        g.output_exponent = g.range.exponent(pq::int8);
+        g.output_exponent =
+            thresholds_.empty() ? g.range.exponent(pq::int8) : thresholds_[t.first_threshold].exponent(pq::int8);
         pq::fake_quantize(t.clamped, t.output, output_quantizer(g), threads);
     } else {
         std::copy(t.clamped.begin(), t.clamped.end(), t.output.begin());  // logits stay sums
@@ -165,6 +201,7 @@ std::span<const float> quantized_graph::forward() {
 
 void quantized_graph::backward(std::span<const float> logits_gradient) {
     layers_.back().gradient.assign(logits_gradient.begin(), logits_gradient.end());
+    threshold_gradients_.assign(thresholds_.size(), 0.0);
     for (std::size_t i = layers_.size(); i-- > 0;) {
         layer& l = net_.layers[i];
         tensors& t = layers_[i];
@@ -174,8 +211,14 @@ void quantized_graph::backward(std::span<const float> logits_gradient) {
         const std::int64_t slots = slot_count(images_);
         // Straight through the rounding of the outputs, where they did not saturate. The pool's 16-bit means never do.
         const bool quantized = t.grids.range.quantizing();
-        if (quantized && s.kind != op::fully_connected)
+        const bool rounded = quantized && s.kind != op::fully_connected;
+        if (rounded && thresholds_.empty()) {
             pq::fake_quantize_backward(t.clamped, t.gradient, t.gradient, output_quantizer(t.grids), {}, threads);
+        } else if (rounded) {
+            const double sum = pq::fake_quantize_backward_threshold(
+                t.clamped, t.gradient, t.gradient, output_quantizer(t.grids), pq::threshold_term::error, {}, threads);
+            threshold_gradients_[t.first_threshold] = pq::tqt_gradient(sum, t.grids.output_exponent);
+        }
 
         const std::size_t weights = l.weights.value.size();
         const std::size_t biases = l.bias.value.size();
@@ -210,7 +253,16 @@ void quantized_graph::backward(std::span<const float> logits_gradient) {
         add_slots(partial.subspan(static_cast<std::size_t>(slots) * weights), slots, group(), l.bias.gradient);
         if (!quantized) continue;
         // Straight through the rounding of weights and bias.
-        pq::fake_quantize_backward(l.weights.value, l.weights.gradient, l.weights.gradient, weight_quantizer(t.grids));
+        const pq::channel_quantizer weight_q = weight_quantizer(t.grids);
+        if (thresholds_.empty()) {
+            pq::fake_quantize_backward(l.weights.value, l.weights.gradient, l.weights.gradient, weight_q);
+        } else {
+            const std::span sums =
+                std::span(threshold_gradients_).subspan(t.first_threshold + 1, weight_q.exponents.size());
+            pq::fake_quantize_backward_threshold(l.weights.value, l.weights.gradient, l.weights.gradient, weight_q,
+                                                 pq::threshold_term::error, sums);
+            for (std::size_t c = 0; c < sums.size(); ++c) sums[c] = pq::tqt_gradient(sums[c], weight_q.exponents[c]);
+        }
         pq::fake_quantize_backward(l.bias.value, l.bias.gradient, l.bias.gradient, bias_quantizer(t.grids));
     }
 }

@@ -3,6 +3,7 @@
 /// is one line that a real framework's layer would hold too.
 #include <po2quant/inference/integer_forward.hpp>
 #include <po2quant/training/range_trackers.hpp>
+#include <po2quant/training/threshold.hpp>
 
 #include <optional>
 
@@ -37,7 +38,14 @@ public:
     /// Whether convolutions of quantized tensors are computed by integers, as they are unless this says otherwise, or
     /// in float32. The bits are the same.
     void set_integer_forward(bool on) { integer_forward_ = on; }
-    /// Ranges, and so the activations' exponents, stay as they are from now on.
+    /// Instead of following ranges, exponents come from trained thresholds (TQT) from now on: one for each layer's
+    /// outputs, and those of its weights. They begin at today's ranges. For one process.
+    void train_thresholds();
+    /// A step of the thresholds by the gradients of the last backward pass, then of the published schedule for batches
+    /// of `batch` images. Without trained thresholds, and before the first backward pass, nothing.
+    void update_thresholds(std::int64_t batch);
+    std::span<const pq::tqt_threshold> thresholds() const { return thresholds_; }
+    /// Ranges and thresholds, and so the activations' exponents, stay as they are from now on.
     void freeze();
 
     const network& net() const { return net_; }
@@ -59,6 +67,7 @@ private:
         std::optional<pq::integer_forward_conv2d> conv2d;
         std::optional<pq::integer_forward_depthwise_conv2d> depthwise_conv2d;
         pq::integer_format codes = pq::int8;  ///< of its inputs: behind a clamp nothing negative
+        std::size_t first_threshold = 0;      ///< that of the outputs; those of the weights follow
     };
 
     void quantize_parameters(const layer& l, tensors& t) const;
@@ -73,6 +82,9 @@ private:
     std::vector<float> input_;
     std::vector<float> input_gradient_;
     std::vector<tensors> layers_;
+    std::vector<pq::tqt_threshold> thresholds_;  ///< of all layers; empty unless they are trained
+    std::vector<double> threshold_gradients_;    ///< of the last backward pass
+    std::uint64_t threshold_steps_ = 0;
 };
 
 }  // namespace quickstart

@@ -50,6 +50,7 @@ training_result fine_tune(quantized_graph& graph, network& net, const dataset& d
          .ends_at = 0.96},
         progress,
         [&](double done) {
+            graph.update_thresholds(training_batch);  // by the step before
             // The ranges rest for the last fifth, so that what is learned then fits them.
             if (done > 0.8) graph.freeze();
         },

@@ -56,6 +56,7 @@ void write_json(const std::filesystem::path& file, const report& r) {
           {"integer_forward_milliseconds", r.steps.integer_milliseconds},
           {"compared", r.steps.compared},
           {"differing", r.steps.differing}}},
+        {"thresholds", {{"trained", r.thresholds}, {"moved", r.moved_thresholds}}},
         {"training", {{"float32", curve_json(r.float_training)}, {"qat", curve_json(r.qat)}}},
     };
     std::ofstream(file) << all.dump(2) << '\n';
@@ -89,6 +90,9 @@ void print_report(const report& r, const integer_network& net) {
     std::printf("              after fine-tuning on 2^e    %6.2f %%   (%.1f epochs, %.0f s)\n", r.qat_accuracy,
                 r.qat.epochs, r.qat.seconds);
     std::printf("              integers alone              %6.2f %%\n", r.bits.integer_accuracy);
+    if (r.thresholds != 0)
+        std::printf("  thresholds  %zu of weights and outputs trained, %zu of them to another exponent\n", r.thresholds,
+                    r.moved_thresholds);
     std::printf("  same bits   %lld activations compared, %lld differ\n", static_cast<long long>(r.bits.compared()),
                 static_cast<long long>(r.bits.differing()));
     std::printf(

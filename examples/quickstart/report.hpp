@@ -18,6 +18,8 @@ struct report {
     double integer_milliseconds = 0;
     training_result float_training = {};
     training_result qat = {};
+    std::size_t thresholds = 0;        ///< trained ones, of weights and outputs
+    std::size_t moved_thresholds = 0;  ///< of these, with another exponent than untrained
     step_comparison steps = {};
     comparison bits = {};
 };
