@@ -46,9 +46,12 @@ constexpr exponent_histogram merge(const exponent_histogram& a, const exponent_h
 namespace detail {
 
 /// Adds one task's counts to those shared by all.
-inline void merge_atomic(exponent_histogram& shared, const exponent_histogram& part) {
+inline void add_atomic(exponent_histogram& shared, const std::uint64_t (&counts)[256]) {
     for (int b = 0; b < 256; ++b)
-        if (part.counts[b] != 0) std::atomic_ref(shared.counts[b]).fetch_add(part.counts[b], std::memory_order_relaxed);
+        if (counts[b] != 0) std::atomic_ref(shared.counts[b]).fetch_add(counts[b], std::memory_order_relaxed);
+}
+inline void merge_atomic(exponent_histogram& shared, const exponent_histogram& part) {
+    add_atomic(shared, part.counts);
 }
 
 }  // namespace detail
@@ -101,13 +104,11 @@ void observe_exponents_channels(const Values& values, std::int64_t inner, std::s
         const std::size_t first = static_cast<std::size_t>(task) * task_rows;
         constexpr std::size_t chunk = 16;  // channels whose counts stay in L1
         for (std::size_t c = 0; c < channels; c += chunk) {
-            exponent_histogram part[chunk];
-            std::uint64_t(*counts)[256] = &part[0].counts;
-            static_assert(sizeof(part) == sizeof(std::uint64_t[chunk][256]));
+            std::uint64_t counts[chunk][256] = {};
             const std::size_t count = std::min(chunk, channels - c);
             kernels::exponent_histogram_channels<Arch>(data.data() + first * channels + c,
                                                        std::min(task_rows, rows - first), channels, count, counts);
-            for (std::size_t k = 0; k < count; ++k) detail::merge_atomic(histograms[c + k], part[k]);
+            for (std::size_t k = 0; k < count; ++k) detail::add_atomic(histograms[c + k], counts[k]);
         }
     });
 }
