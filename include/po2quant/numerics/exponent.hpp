@@ -51,7 +51,7 @@ PO2Q_INLINE constexpr int exponent_for(float magnitude, integer_format format, i
     if (!(magnitude > 0)) return min_exponent;
     int k = ceil_log2(magnitude);
     if (k > max_k) k = max_k;
-    const int e = k - (format.is_signed ? format.bits - 1 : format.bits);
+    const int e = k - format.magnitude_bits();
     return e < min_exponent ? min_exponent : (e > max_exponent ? max_exponent : e);
 }
 

@@ -73,7 +73,7 @@ PO2Q_INLINE constexpr int exponent_for(float_interval seen, integer_format forma
     if (rule == exponent_rule::round_log2) {
         if (!(magnitude > 0)) return min_exponent;
         const int k = detail::round_log2(static_cast<double>(magnitude));
-        return detail::within_exponents(k - (format.is_signed ? format.bits - 1 : format.bits));
+        return detail::within_exponents(k - format.magnitude_bits());
     }
     // The others say how many codes each side has: the smallest e that makes both suffice.
     double codes_below = -static_cast<double>(format.qmin());

@@ -17,6 +17,8 @@ struct integer_format {
 
     constexpr int qmax() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
     constexpr int qmin() const { return is_signed ? (narrow_range ? -qmax() : -qmax() - 1) : 0; }
+    /// Bits of a code without its sign: codes reach to 2^magnitude_bits, exclusive.
+    constexpr int magnitude_bits() const { return bits - (is_signed ? 1 : 0); }
     /// Bits of a signed integer that holds all its codes.
     constexpr int signed_bits() const { return bits + (is_signed ? 0 : 1); }
     constexpr bool contains(std::int64_t code) const { return qmin() <= code && code <= qmax(); }

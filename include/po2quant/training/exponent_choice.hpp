@@ -67,8 +67,7 @@ int choose_exponent(std::span<const float> values, const quantizer& q, const exp
         }
         detail::fail(function, "how.search", std::to_string(static_cast<int>(how.search)), "0..3");
     };
-    return detail::within_exponents(
-        std::min(search(), how.max_k - (q.format.is_signed ? q.format.bits - 1 : q.format.bits)));
+    return detail::within_exponents(std::min(search(), how.max_k - q.format.magnitude_bits()));
 }
 
 /// The same for each channel of values [outer][channels][inner]: inner = 1 for HWIO and NHWC, size / channels for OIHW.

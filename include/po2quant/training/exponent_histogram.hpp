@@ -135,7 +135,7 @@ constexpr int percentile_log2(const exponent_histogram& seen, double fraction) {
 /// the largest magnitude is exactly 2^k, which that rule cuts by one code.
 constexpr int percentile_exponent(const exponent_histogram& seen, integer_format format, double fraction) {
     const int k = percentile_log2(seen, fraction);
-    return detail::within_exponents(k - (format.is_signed ? format.bits - 1 : format.bits));
+    return detail::within_exponents(k - format.magnitude_bits());
 }
 
 // ---- serialization --------------------------------------------------------------------------------------------------

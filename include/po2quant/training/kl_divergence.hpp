@@ -83,7 +83,7 @@ constexpr double kl_divergence(const magnitude_histogram& seen, int used, int le
 inline int kl_threshold(const magnitude_histogram& seen, integer_format format,
                         kl_candidates candidates = kl_candidates::powers_of_two) {
     detail::check_range("kl_threshold", "format.bits", format.bits, min_bits, format.is_signed ? 12 : 11);
-    const int levels = 1 << (format.is_signed ? format.bits - 1 : format.bits);
+    const int levels = 1 << format.magnitude_bits();
     int best = 0;
     double least = 0;
     for (int used = levels; used <= magnitude_histogram::bins;
@@ -111,7 +111,7 @@ inline int kl_exponent(const magnitude_histogram& seen, integer_format format,
     // log2 of 1..2048 bins, then of one bin.
     const int k = detail::round_log2(static_cast<double>(bins)) + static_cast<int>(seen.bound_log2) -
                   kernels::magnitude_bins_log2;
-    return detail::within_exponents(k - (format.is_signed ? format.bits - 1 : format.bits));
+    return detail::within_exponents(k - format.magnitude_bits());
 }
 
 }  // namespace po2quant

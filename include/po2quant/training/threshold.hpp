@@ -31,7 +31,7 @@ struct tqt_threshold {
     static constexpr int bin(double log2) { return static_cast<int>(-floor_exact(-held(log2))); }
     /// The exponent for codes of `format`, held inside [min_exponent, max_exponent].
     constexpr int exponent(integer_format format) const {
-        return clamp(bin(log2_t) - (format.is_signed ? format.bits - 1 : format.bits), min_exponent, max_exponent);
+        return clamp(bin(log2_t) - format.magnitude_bits(), min_exponent, max_exponent);
     }
 };
 
