@@ -20,8 +20,8 @@ pq::channel_quantizer bias_quantizer(const layer_grids& g) {
 }
 pq::quantizer output_quantizer(const layer_grids& g) { return {.format = pq::int8, .exponent = g.output_exponent}; }
 
-/// Depthwise layers hold few weights per channel, and folding batch norm leaves each channel its own range: one
-/// exponent per channel. All others get one per tensor.
+/// How many exponents a layer's weights have. Depthwise layers hold few weights per channel, and folding batch norm
+/// leaves each channel its own range: one exponent per channel. All others get one per tensor.
 std::size_t weight_channels(const layer_shape& s) {
     return s.kind == op::depthwise_conv2d ? static_cast<std::size_t>(s.outputs) : 1;
 }
@@ -52,13 +52,15 @@ void quantized_graph::train_thresholds() {
     for (std::size_t i = 0; i < layers_.size(); ++i) {
         const layer& l = net_.layers[i];
         tensors& t = layers_[i];
-        t.first_threshold = thresholds_.size();
-        thresholds_.push_back(pq::tqt_threshold_of(static_cast<double>(t.grids.range.current().magnitude())));
+        t.weight_threshold = thresholds_.size();
         std::vector<pq::range> ranges(l.learns() ? weight_channels(l.shape) : 0);
         if (l.learns()) pq::observe_channels(l.weights.value, 1, ranges);
         for (const pq::range& r : ranges)
             thresholds_.push_back(pq::tqt_threshold_of(static_cast<double>(r.magnitude())));
         t.grids.range.frozen = true;
+        if (l.shape.kind == op::fully_connected) continue;
+        t.output_threshold = thresholds_.size();
+        thresholds_.push_back(pq::tqt_threshold_of(static_cast<double>(t.grids.range.current().magnitude())));
     }
     threshold_gradients_.clear();
 }
@@ -89,7 +91,7 @@ void quantized_graph::quantize_parameters(const layer& l, tensors& t) const {
     pq::observe_channels(l.weights.value, 1, ranges);
     for (std::size_t c = 0; c < ranges.size(); ++c) {
         const int e = thresholds_.empty() ? pq::exponent_for(ranges[c], pq::int8)
-                                          : thresholds_[t.first_threshold + 1 + c].exponent(pq::int8);
+                                          : thresholds_[t.weight_threshold + c].exponent(pq::int8);
         g.weight_exponents[c] = std::max(e, finest_weight_exponent);
     }
     t.weights.resize(l.weights.value.size());
@@ -121,7 +123,7 @@ void quantized_graph::quantize_outputs(const layer& l, tensors& t) const {
     }
     if (quantizing && l.shape.kind != op::fully_connected) {
         g.output_exponent =
-            thresholds_.empty() ? g.range.exponent(pq::int8) : thresholds_[t.first_threshold].exponent(pq::int8);
+            thresholds_.empty() ? g.range.exponent(pq::int8) : thresholds_[t.output_threshold].exponent(pq::int8);
         pq::fake_quantize(t.clamped, t.output, output_quantizer(g), threads);
     } else {
         std::copy(t.clamped.begin(), t.clamped.end(), t.output.begin());  // logits stay sums
@@ -217,7 +219,7 @@ void quantized_graph::backward(std::span<const float> logits_gradient) {
         } else if (rounded) {
             const double sum = pq::fake_quantize_backward_threshold(
                 t.clamped, t.gradient, t.gradient, output_quantizer(t.grids), pq::threshold_term::error, {}, threads);
-            threshold_gradients_[t.first_threshold] = pq::tqt_gradient(sum, t.grids.output_exponent);
+            threshold_gradients_[t.output_threshold] = pq::tqt_gradient(sum, t.grids.output_exponent);
         }
 
         const std::size_t weights = l.weights.value.size();
@@ -258,7 +260,7 @@ void quantized_graph::backward(std::span<const float> logits_gradient) {
             pq::fake_quantize_backward(l.weights.value, l.weights.gradient, l.weights.gradient, weight_q);
         } else {
             const std::span sums =
-                std::span(threshold_gradients_).subspan(t.first_threshold + 1, weight_q.exponents.size());
+                std::span(threshold_gradients_).subspan(t.weight_threshold, weight_q.exponents.size());
             pq::fake_quantize_backward_threshold(l.weights.value, l.weights.gradient, l.weights.gradient, weight_q,
                                                  pq::threshold_term::error, sums);
             for (std::size_t c = 0; c < sums.size(); ++c) sums[c] = pq::tqt_gradient(sums[c], weight_q.exponents[c]);

@@ -67,7 +67,8 @@ private:
         std::optional<pq::integer_forward_conv2d> conv2d;
         std::optional<pq::integer_forward_depthwise_conv2d> depthwise_conv2d;
         pq::integer_format codes = pq::int8;  ///< of its inputs: behind a clamp nothing negative
-        std::size_t first_threshold = 0;      ///< that of the outputs; those of the weights follow
+        std::size_t weight_threshold = 0;     ///< the first of the weights', in thresholds_
+        std::size_t output_threshold = 0;     ///< of outputs that are rounded: all but logits
     };
 
     void quantize_parameters(const layer& l, tensors& t) const;

@@ -12,7 +12,7 @@ enum class exponent_search : std::uint8_t { none, squared_error, percentile, kl_
 
 /// How a tool comes from values to an exponent: choose_exponent (training/exponent_choice.hpp) does it.
 struct exponent_choice {
-    exponent_rule rule = exponent_rule::ceil_log2;  ///< on the range, or on what the search leaves of it
+    exponent_rule rule = exponent_rule::ceil_log2;  ///< on what is searched; kl_divergence needs none
     exponent_search search = exponent_search::none;
     int max_k = 128;           ///< cap of k in 2^k >= magnitude
     double fraction = 0.9999;  ///< percentile: the default is ESP-PPQ's OBSERVER_PERCENTILE
