@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include <po2quant/training/fake_quantize.hpp>
+#include <po2quant/reference/fake_quantize.hpp>
 #include <po2quant/training/quantize.hpp>
 
 #include "inference/kernels.hpp"
@@ -219,23 +219,21 @@ template <class Input>
 trained_and_deployed compare_forward(const conv2d_shape& s, const random_requantization& r, std::vector<float> input,
                                      std::vector<float> weights, std::vector<float> bias, random_source& random) {
     const requantization& q = r.q;
-    const int input_exponents[] = {q.input_exponent};
-    const int output_exponents[] = {q.output_exponent};
-    const channel_quantizer x{.format = q.input_format, .exponents = input_exponents};
+    const quantizer x{.format = q.input_format, .exponent = q.input_exponent};
     const channel_quantizer w{.exponents = q.weight_exponents};
     const channel_quantizer b{.format = int16, .exponents = q.bias_exponents};
-    const channel_quantizer y{.format = q.output_format, .exponents = output_exponents, .mode = q.mode};
+    const quantizer y{.format = q.output_format, .exponent = q.output_exponent, .mode = q.mode};
     std::vector<Input> input_codes(input.size());
     std::vector<std::int8_t> weight_codes(weights.size());
     std::vector<std::int16_t> bias_of_layer(bias.size());
     quantize(input, input_codes, x);
     quantize(weights, weight_codes, w);
     quantize(bias, bias_of_layer, b);
-    fake_quantize(input, input, x);
-    fake_quantize(weights, weights, w);
-    fake_quantize(bias, bias, b);
+    reference::fake_quantize(input, input, x);
+    reference::fake_quantize_channels(weights, weights, {.format = w.format}, w.exponents, 1);
+    reference::fake_quantize_channels(bias, bias, {.format = b.format}, b.exponents, 1);
     std::vector<float> trained = float_forward(s, input, weights, bias, q.clamp, random);
-    fake_quantize(trained, trained, y);
+    reference::fake_quantize(trained, trained, y);
     const conv2d layer = make_layer(s, weight_codes, bias_of_layer, q);
     std::vector<std::int8_t> codes(trained.size());
     layer.run(input_codes, codes);

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include <po2quant/reference/fake_quantize.hpp>
 #include <po2quant/reference/pack_codes.hpp>
-#include <po2quant/training/fake_quantize.hpp>
 #include <po2quant/training/quantize.hpp>
 #include <po2quant/training/quantize_bias.hpp>
 
@@ -174,8 +174,8 @@ TEST_CASE("int4 and int2 weights: fake-quantized training and packed integers gi
             std::vector<std::int8_t> output(static_cast<std::size_t>(outputs));
             layer.run(input, output);
             // In training: everything on its grid, sums in float32.
-            fake_quantize(x, x, qx);
-            fake_quantize(w, w, qw);
+            reference::fake_quantize(x, x, qx);
+            reference::fake_quantize(w, w, qw);
             for (std::size_t o = 0; o < b.size(); ++o) {
                 float sum = 0;
                 for (std::size_t i = 0; i < x.size(); ++i) sum += x[i] * w[i * b.size() + o];

@@ -14,11 +14,12 @@ namespace po2quant::test {
 
 /// One type for all, so that a test instantiates the ops once.
 struct test_executor {
-    enum kind { shuffled_threads, openmp_threads };
+    enum kind { shuffled_threads, openmp_threads, plain_loop };
     kind where = shuffled_threads;
     int threads = 1;
 
     std::string name() const {
+        if (where == plain_loop) return "a plain loop";
         return std::to_string(threads) + (where == openmp_threads ? " OpenMP threads" : " threads, shuffled");
     }
 
@@ -30,6 +31,10 @@ struct test_executor {
             return;
         }
 #endif
+        if (where == plain_loop) {  // allocates nothing
+            for (std::int64_t task = 0; task < tasks; ++task) f(task);
+            return;
+        }
         std::vector<std::int64_t> order(static_cast<std::size_t>(tasks));
         std::iota(order.begin(), order.end(), 0);
         std::shuffle(order.begin(), order.end(), std::minstd_rand(static_cast<unsigned>(tasks * 8 + threads)));
@@ -47,6 +52,8 @@ struct test_executor {
 #endif
     }
 };
+
+inline constexpr test_executor plain_loop{test_executor::plain_loop};
 
 /// 1, 2, 3 and 7 threads, of OpenMP too where the build has it.
 inline std::vector<test_executor> executors() {

@@ -5,6 +5,7 @@
 
 #include <po2quant/reference/fake_quantize.hpp>
 
+#include "../support/allocations.hpp"
 #include "../support/executors.hpp"
 #include "../support/guarded_memory.hpp"
 #include "../support/layouts.hpp"
@@ -177,4 +178,21 @@ TEST_CASE("fake_quantize_backward: any number of threads, any order of tasks") {
             }
         }
     }
+}
+
+TEST_CASE("fake_quantize_backward: allocates nothing") {
+    const std::vector<float> x(100'000, 0.3F);
+    std::vector<float> dx(x.size(), 1.0F);
+    const std::vector<std::uint8_t> mask(mask_bytes(x.size()), 0x5a);
+    const std::vector<int> exponents(20, -3);
+    for (const rounding mode : test::all_roundings) {
+        const std::size_t before = test::allocations();
+        fake_quantize_backward(x, dx, dx, quantizer{.exponent = -3, .mode = mode}, {}, test::plain_loop);
+        for (const std::int64_t inner : {1, 50})
+            fake_quantize_backward(x, dx, dx, channel_quantizer{.exponents = exponents, .inner = inner, .mode = mode},
+                                   {}, test::plain_loop);
+        fake_quantize_backward(mask, dx, dx, test::plain_loop);
+        CHECK(test::allocations() == before);
+    }
+    CHECK(test::allocations() > 0);
 }

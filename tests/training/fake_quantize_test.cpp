@@ -5,6 +5,7 @@
 
 #include <po2quant/reference/fake_quantize.hpp>
 
+#include "../support/allocations.hpp"
 #include "../support/executors.hpp"
 #include "../support/guarded_memory.hpp"
 #include "../support/layouts.hpp"
@@ -144,4 +145,18 @@ TEST_CASE("fake_quantize: any number of threads, any order of tasks") {
             }
         }
     }
+}
+
+TEST_CASE("fake_quantize: allocates nothing") {
+    std::vector<float> x(100'000, 0.3F);
+    const std::vector<int> exponents(20, -3);
+    for (const rounding mode : test::all_roundings) {
+        const std::size_t before = test::allocations();
+        fake_quantize(x, x, quantizer{.exponent = -3, .mode = mode}, test::plain_loop);
+        for (const std::int64_t inner : {1, 50})
+            fake_quantize(x, x, channel_quantizer{.exponents = exponents, .inner = inner, .mode = mode},
+                          test::plain_loop);
+        CHECK(test::allocations() == before);
+    }
+    CHECK(test::allocations() > 0);
 }

@@ -5,6 +5,7 @@
 
 #include <po2quant/reference/quantize.hpp>
 
+#include "../support/allocations.hpp"
 #include "../support/errors.hpp"
 #include "../support/executors.hpp"
 #include "../support/guarded_memory.hpp"
@@ -229,4 +230,20 @@ TEST_CASE("quantize: a format that the element type cannot hold is refused") {
         }
         CHECK(codes == std::vector<Code>(x.size(), 77));
     });
+}
+
+TEST_CASE("quantize and dequantize: allocate nothing") {
+    std::vector<float> x(100'000, 0.3F);
+    std::vector<std::int8_t> codes(x.size());
+    const std::vector<int> exponents(20, -3);
+    const std::size_t before = test::allocations();
+    quantize(x, codes, quantizer{.exponent = -3}, test::plain_loop);
+    dequantize(codes, x, -3, test::plain_loop);
+    for (const std::int64_t inner : {1, 50}) {
+        const channel_quantizer q{.exponents = exponents, .inner = inner};
+        quantize(x, codes, q, test::plain_loop);
+        dequantize(codes, x, q, test::plain_loop);
+    }
+    CHECK(test::allocations() == before);
+    CHECK(before > 0);
 }

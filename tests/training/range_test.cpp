@@ -5,6 +5,7 @@
 
 #include <po2quant/reference/minmax.hpp>
 
+#include "../support/allocations.hpp"
 #include "../support/executors.hpp"
 #include "../support/guarded_memory.hpp"
 #include "../support/layouts.hpp"
@@ -201,4 +202,14 @@ TEST_CASE("merge: parts in any order and grouping give the whole") {
         check_range_is(parts[0], observe(data), [] { return "merged"; });
     }
     CHECK(merge(range{}, range{}) == range{});
+}
+
+TEST_CASE("observe and observe_channels: allocate nothing") {
+    const std::vector<float> x(100'000, 0.3F);
+    std::vector<range> ranges(20);
+    const std::size_t before = test::allocations();
+    static_cast<void>(observe(x, test::plain_loop));
+    for (const std::int64_t inner : {1, 50}) observe_channels(x, inner, ranges, test::plain_loop);
+    CHECK(test::allocations() == before);
+    CHECK(before > 0);
 }

@@ -50,10 +50,11 @@ private:
 /// where element i belongs to channel (first_channel + i) % channels.
 ///
 /// Vectors meet the same exponents again after `period` of them. Where that is soon, what `of` makes of each is kept,
-/// and four(position, what was kept of 4 vectors), if given, is called for whole vectors by fours.
-template <class Arch, class Of, class F, class Four = std::nullptr_t>
+/// and by_fours(loop), if given, calls loop(four) once: four(position, what was kept of 4 vectors) then has whole
+/// vectors by fours, before the body has the rest.
+template <class Arch, class Of, class F, class ByFours = std::nullptr_t>
 PO2Q_INLINE void for_each_channel_vector(std::size_t n, const int* exponents, std::size_t channels,
-                                         std::size_t first_channel, Of&& of, F&& body, Four&& four = nullptr) {
+                                         std::size_t first_channel, Of&& of, F&& body, ByFours&& by_fours = nullptr) {
     using prepared = decltype(of(simd::i32<Arch>(0)));
     constexpr std::size_t lanes = simd::f32<Arch>::size;
     constexpr std::size_t most = 64;  // of 320 bytes at most, in L1
@@ -73,28 +74,34 @@ PO2Q_INLINE void for_each_channel_vector(std::size_t n, const int* exponents, st
         prepared kept[most + 3];
         for (std::size_t k = 0; k < period; ++k) kept[k] = next();
         std::size_t k = 0;
-        if constexpr (!std::is_same_v<std::remove_cvref_t<Four>, std::nullptr_t>) {
+        if constexpr (!std::is_same_v<std::remove_cvref_t<ByFours>, std::nullptr_t>) {
             // Any four in a row, those over the end of the pattern too.
             for (std::size_t j = 0; j < 3; ++j) kept[period + j] = kept[j];
-            if (4 % period == 0) {
-                // A copy that registers hold: else each vector loads its constants.
-                prepared own[4];
-                simd::unroll<4>([&](auto j) PO2Q_INLINE_LAMBDA { own[j] = kept[j]; });
-                for (; i + 4 * lanes <= n; i += 4 * lanes) four(i, own);
-            } else {
-                const std::size_t ahead = 4 % period;
-                for (; i + 4 * lanes <= n; i += 4 * lanes) {
-                    four(i, kept + k);
-                    k += ahead;
-                    if (k >= period) k -= period;
+            by_fours([&](const auto& four) PO2Q_INLINE_LAMBDA {
+                if (4 % period == 0) {
+                    // A copy that registers hold: else each vector loads its constants.
+                    prepared own[4];
+                    simd::unroll<4>([&](auto j) PO2Q_INLINE_LAMBDA { own[j] = kept[j]; });
+                    for (; i + 4 * lanes <= n; i += 4 * lanes) four(i, own);
+                } else {
+                    const std::size_t ahead = 4 % period;
+                    for (; i + 4 * lanes <= n; i += 4 * lanes) {
+                        four(i, kept + k);
+                        k += ahead;
+                        if (k >= period) k -= period;
+                    }
                 }
+            });
+        } else {
+            for (; i + lanes <= n; i += lanes) {
+                body(i, kept[k], lanes);
+                if (++k == period) k = 0;
             }
         }
-        for (; i + lanes <= n; i += lanes) {
-            body(i, kept[k], lanes);
+        for (; i < n; i += lanes) {
+            body(i, kept[k], n - i < lanes ? n - i : lanes);
             if (++k == period) k = 0;
         }
-        if (i < n) body(i, kept[k], n - i);
         return;
     }
     for (; i < n; i += lanes) body(i, next(), n - i < lanes ? n - i : lanes);

@@ -35,13 +35,20 @@ PO2Q_INLINE grid grid_of(const Quantizer& q, std::size_t first_index) {
     return {static_cast<float>(q.format.qmin()), static_cast<float>(q.format.qmax()), q.seed, first_index};
 }
 
+/// The random bits of a grid's elements.
+template <class Arch, rounding Mode>
+PO2Q_INLINE simd::random_lanes<Arch, Mode> random_of(const grid& g) {
+    return {g.seed, g.first_index};
+}
+
 /// Code times 2^e, with +0 for codes of 0: −0 + 0 = +0 in round to nearest, and nothing else changes.
 template <class Arch, rounding Mode>
 PO2Q_INLINE simd::f32<Arch> on_grid(const simd::f32<Arch>& x, const simd::f32<Arch>& scale,
                                     const simd::f32<Arch>& inverse_scale, const simd::f32<Arch>& qmin,
-                                    const simd::f32<Arch>& qmax, const grid& g, std::size_t i) {
+                                    const simd::f32<Arch>& qmax, const simd::random_lanes<Arch, Mode>& random,
+                                    std::size_t i) {
     using batch = simd::f32<Arch>;
-    const batch code = simd::code_of<Arch, Mode>(x, inverse_scale, qmin, qmax, g.seed, g.first_index + i);
+    const batch code = simd::code_of<Arch, Mode>(x, inverse_scale, qmin, qmax, random, i);
     if constexpr (Mode == rounding::half_up || Mode == rounding::half_even) return code * scale;  // never −0
     else return code * scale + batch(0.0F);
 }
@@ -54,8 +61,8 @@ struct lane_grid {
     struct shared {
         batch qmin;
         batch qmax;
-        const grid& g;
-        PO2Q_INLINE explicit shared(const grid& codes) : qmin(codes.qmin), qmax(codes.qmax), g(codes) {}
+        simd::random_lanes<Arch, Mode> random;
+        PO2Q_INLINE explicit shared(const grid& g) : qmin(g.qmin), qmax(g.qmax), random(random_of<Arch, Mode>(g)) {}
     };
     batch scale;  ///< 2^e of each lane
     batch inverse_scale;
@@ -64,7 +71,7 @@ struct lane_grid {
     PO2Q_INLINE lane_grid(const batch& scales, const grid&)
         : scale(scales), inverse_scale(inverse_power<Arch>(scales)) {}
     PO2Q_INLINE batch operator()(const batch& x, const shared& s, std::size_t i) const {
-        return on_grid<Arch, Mode>(x, scale, inverse_scale, s.qmin, s.qmax, s.g, i);
+        return on_grid<Arch, Mode>(x, scale, inverse_scale, s.qmin, s.qmax, s.random, i);
     }
 };
 
@@ -170,10 +177,11 @@ struct extras_writer {
     static constexpr std::size_t lanes = batch::size;
     const forward_extras extras;
     const grid& g;
+    simd::random_lanes<Arch, Mode> random;
     simd::bit_sink bits;
 
     PO2Q_INLINE extras_writer(const forward_extras& e, const grid& codes)
-        : extras(e), g(codes), bits(e.mask, e.mask == nullptr ? 0 : e.mask_bit) {}
+        : extras(e), g(codes), random(random_of<Arch, Mode>(codes)), bits(e.mask, e.mask == nullptr ? 0 : e.mask_bit) {}
     /// Where the gradient passes, in the units of x.
     struct interval {
         batch low;
@@ -187,8 +195,8 @@ struct extras_writer {
         if constexpr (Mode == rounding::stochastic)
             if (extras.pass_by_code) {
                 // One code more on either side tells what is beyond from what is at the end.
-                const batch code = simd::code_of<Arch, Mode>(x, inverse_scale, batch(g.qmin - 1.0F),
-                                                             batch(g.qmax + 1.0F), g.seed, g.first_index + i);
+                const batch code =
+                    simd::code_of<Arch, Mode>(x, inverse_scale, batch(g.qmin - 1.0F), batch(g.qmax + 1.0F), random, i);
                 return simd::inside_bits<Arch>(code, batch(g.qmin), batch(g.qmax));
             }
         return simd::inside_bits<Arch>(x, pass.low, pass.high);
@@ -393,8 +401,8 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
         else store_grid<Arch>(out + i, y[0], exact);
     };
     // By fours: stores that alternate with loads wait for them.
-    const auto by_fours = [&](auto with_extras, auto past_caches) PO2Q_INLINE_LAMBDA {
-        const auto four = [&](std::size_t i, const lanes* at) PO2Q_INLINE_LAMBDA {
+    const auto four_of = [&](auto with_extras, auto past_caches) PO2Q_INLINE_LAMBDA {
+        return [&, with_extras, past_caches](std::size_t i, const lanes* at) PO2Q_INLINE_LAMBDA {
             batch x[4];
             batch y[4];
             simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
@@ -409,14 +417,14 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
                 else store_grid<Arch>(out + p, y[k], exact);
             });
         };
-        for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body, four);
     };
-    const auto run = [&](auto with_extras) PO2Q_INLINE_LAMBDA {
-        if (stream) by_fours(with_extras, std::true_type{});
-        else by_fours(with_extras, std::false_type{});
+    const auto by_fours = [&](const auto& loop) PO2Q_INLINE_LAMBDA {
+        if (any && stream) loop(four_of(std::true_type{}, std::true_type{}));
+        else if (any) loop(four_of(std::true_type{}, std::false_type{}));
+        else if (stream) loop(four_of(std::false_type{}, std::true_type{}));
+        else loop(four_of(std::false_type{}, std::false_type{}));
     };
-    if (any) run(std::true_type{});
-    else run(std::false_type{});
+    for_each_channel_vector<Arch>(n, exponents, channels, first_channel, lanes_of, body, by_fours);
     leave.finish();
     if (stream) simd::stream_fence<Arch>();
 }

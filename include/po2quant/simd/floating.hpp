@@ -142,31 +142,56 @@ PO2Q_INLINE xsimd::batch<float, A> round(const xsimd::batch<float, A>& v,
     }
 }
 
-/// Random bits for the lanes at `index` … `index + lanes − 1` of a stream.
+/// random_bits for vectors of elements, which stochastic rounding alone reads.
+template <class Arch, rounding Mode>
+struct random_lanes {
+    PO2Q_INLINE random_lanes(std::uint64_t, std::uint64_t) {}
+    PO2Q_INLINE u32<Arch> operator()(std::size_t) const { return u32<Arch>(0U); }
+};
 template <class Arch>
-PO2Q_INLINE u32<Arch> random_lanes(std::uint64_t seed, std::uint64_t index) {
-    // A block of 2^32 elements shares its key; lanes on both sides of a block's end are put together one by one.
-    constexpr std::size_t lanes = f32<Arch>::size;
-    alignas(64) std::uint32_t low[lanes];
-    alignas(64) std::uint32_t key[lanes];
-    for (std::size_t i = 0; i < lanes; ++i) low[i] = static_cast<std::uint32_t>(index) + static_cast<std::uint32_t>(i);
-    const auto block = static_cast<std::uint32_t>(index >> 32);
-    const std::uint32_t first = random_key(seed, block);
-    for (std::size_t i = 0; i < lanes; ++i) key[i] = first;
-    if (low[lanes - 1] < low[0]) {
-        const std::uint32_t second = random_key(seed, block + 1);
-        for (std::size_t i = 0; i < lanes; ++i)
-            if (low[i] < low[0]) key[i] = second;
+class random_lanes<Arch, rounding::stochastic> {
+public:
+    PO2Q_INLINE random_lanes(std::uint64_t seed, std::uint64_t first_index)
+        : seed_(seed),
+          first_(first_index),
+          block_(static_cast<std::uint32_t>(first_index >> 32)),
+          key_(random_key(seed, block_)) {
+        alignas(64) std::int32_t numbers[size];
+        for (std::size_t k = 0; k < size; ++k) numbers[k] = static_cast<std::int32_t>(k);
+        numbers_ = i32<Arch>::load_aligned(numbers);
     }
-    const auto keys = u32<Arch>::load_aligned(key);
-    return mix_bits(mix_bits(u32<Arch>::load_aligned(low) ^ keys) + keys);
-}
+    /// Those of the elements from first_index + i on.
+    PO2Q_INLINE u32<Arch> operator()(std::size_t i) const {
+        // A block of 2^32 elements shares its key; a vector may lie on both sides of a block's end.
+        const std::uint64_t index = first_ + i;
+        const auto low = static_cast<std::uint32_t>(index);
+        const auto block = static_cast<std::uint32_t>(index >> 32);
+        u32<Arch> keys(block == block_ ? key_ : random_key(seed_, block));
+        const std::uint32_t behind = ~low;  // elements of the block behind this one
+        if (behind < size - 1) [[unlikely]] {
+            const u32<Arch> next(random_key(seed_, block + 1));
+            const i32<Arch> last(static_cast<std::int32_t>(behind));
+            keys = keys ^ ((keys ^ next) & bit_cast<std::uint32_t>((last - numbers_) >> 31));  // behind the last
+        }
+        const u32<Arch> lows = u32<Arch>(low) + bit_cast<std::uint32_t>(numbers_);
+        return mix_bits(mix_bits(lows ^ keys) + keys);
+    }
+
+private:
+    static constexpr std::size_t size = f32<Arch>::size;
+    std::uint64_t seed_;
+    std::uint64_t first_;
+    std::uint32_t block_;
+    std::uint32_t key_;
+    i32<Arch> numbers_;  ///< 0, 1, 2, …
+};
 
 /// A value in units of codes, held inside [qmin, qmax] and rounded: the code as a float. NaN stays NaN.
-/// Holding it before rounding gives the same code, since the ends are integers and rounding is monotone.
+/// Holding it before rounding gives the same code, since the ends are integers and rounding is monotone. Element i of
+/// `random` is that of lane 0.
 template <class Arch, rounding Mode>
 PO2Q_INLINE f32<Arch> code_of(const f32<Arch>& x, const f32<Arch>& inverse_scale, const f32<Arch>& qmin,
-                              const f32<Arch>& qmax, std::uint64_t seed, std::uint64_t index) {
+                              const f32<Arch>& qmax, const random_lanes<Arch, Mode>& random, std::size_t i) {
     using batch = f32<Arch>;
     batch v = x * inverse_scale;
     if constexpr (Mode == rounding::floor || Mode == rounding::stochastic) {
@@ -176,8 +201,7 @@ PO2Q_INLINE f32<Arch> code_of(const f32<Arch>& x, const f32<Arch>& inverse_scale
         v = xsimd::select((v == zero) & (x != zero), tiny, v);
     }
     v = clamp(v, qmin, qmax);
-    if constexpr (Mode == rounding::stochastic) return round<Mode>(v, random_lanes<Arch>(seed, index));
-    else return round<Mode>(v, u32<Arch>(0U));
+    return round<Mode>(v, random(i));
 }
 
 /// v in a register from here on: g++ 12 otherwise loads a vector anew for each of its uses.
