@@ -212,6 +212,57 @@ TEST_CASE("tqt_threshold: one per channel, each as if it were alone") {
     refused([&] { tqt_exponents(all, {.bits = 1}, exponents); }, {"format.bits is 1"});
 }
 
+TEST_CASE("step sizes: one per channel, each as if it were alone") {
+    test::random_source random;
+    std::vector<lsq_step> steps(5);
+    std::vector<log2_step> logs(5);
+    std::vector<double> sums(5);
+    const std::vector<lsq_step> first_steps = steps;
+    for (int step = 0; step < 20; ++step) {
+        for (double& sum : sums) sum = random.uniform(-900, 900);
+        std::vector<lsq_step> next(5);
+        std::vector<log2_step> next_logs(5);
+        const std::vector<lsq_step> old = steps;
+        const std::vector<log2_step> old_logs = logs;
+        lsq_update_channels(steps, sums, 81, int4, next);
+        lsq_update_channels(steps, sums, 81, int4, steps);
+        log2_step_update_channels(logs, sums, next_logs, {.learning_rate = 0.1});
+        log2_step_update_channels(logs, sums, logs, {.learning_rate = 0.1});
+        for (std::size_t c = 0; c < sums.size(); ++c) {
+            CHECK((same(next[c], lsq_update(old[c], lsq_gradient(sums[c], 81, int4))) && same(next[c], steps[c])));
+            const double gradient = tqt_gradient(sums[c], old_logs[c].exponent());
+            CHECK((same(next_logs[c], log2_step_update(old_logs[c], gradient, {.learning_rate = 0.1})) &&
+                   same(next_logs[c], logs[c])));
+        }
+    }
+    CHECK_FALSE(same(steps[0], first_steps[0]));
+    std::vector<int> exponents(5);
+    lsq_exponents(steps, exponents);
+    for (std::size_t c = 0; c < exponents.size(); ++c) CHECK(exponents[c] == steps[c].exponent());
+    log2_step_exponents(logs, exponents);
+    for (std::size_t c = 0; c < exponents.size(); ++c) CHECK(exponents[c] == logs[c].exponent());
+
+    const std::vector<lsq_step> before = steps;
+    const auto refused = [&](auto&& call, std::initializer_list<const char*> parts) {
+        test::check_refused(call, parts);
+        for (std::size_t c = 0; c < before.size(); ++c) CHECK(same(before[c], steps[c]));
+    };
+    const std::span all(steps);
+    refused([&] { lsq_update_channels(all, std::span(sums).first(4), 9, int8, all); },
+            {"lsq_update_channels: sums.size() is 4", "exactly 5"});
+    refused([&] { lsq_update_channels(all, sums, 9, int8, all.first(4)); }, {"next.size() is 4"});
+    refused([&] { lsq_update_channels(all.first(4), std::span(sums).first(4), 9, int8, all.last(4)); },
+            {"next is memory that overlaps"});
+    refused([&] { lsq_update_channels(all, sums, 0, int8, all); }, {"elements is 0", "1 or more"});
+    refused([&] { lsq_update_channels(all, sums, 9, {.bits = 17}, all); }, {"format.bits is 17"});
+    refused([&] { lsq_update_channels(all, sums, 9, int8, all, {.learning_rate = -1}); }, {"learning_rate is -1"});
+    refused([&] { log2_step_update_channels(logs, std::span(sums).first(4), logs); },
+            {"log2_step_update_channels: sums.size() is 4"});
+    refused([&] { lsq_exponents(all, std::span(exponents).first(2)); }, {"lsq_exponents: exponents.size() is 2"});
+    refused([&] { log2_step_exponents(logs, std::span(exponents).first(2)); },
+            {"log2_step_exponents: exponents.size()"});
+}
+
 TEST_CASE("lsq_step: the exponent is the power of two next to s, as a ratio") {
     // The mantissa that the constant stands for: its square is below 2, the next one's is not.
     __extension__ using wide = unsigned __int128;

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include <po2quant/numerics/exponent.hpp>
@@ -114,6 +115,25 @@ inline void average(descent_state& s, double value, const descent_options& o) {
     const auto n = static_cast<double>(s.updates);
     const double early = (1 + n) / (10 + n);
     s.average -= (s.average - value) * (1 - (early < o.average_decay ? early : o.average_decay));
+}
+
+/// The arguments of a step of one scale per channel.
+template <class Scale>
+void check_channel_updates(const char* function, const char* name, std::span<const Scale> scales,
+                           std::span<const double> sums, std::span<Scale> next, const descent_options& o) {
+    check_descent(function, o);
+    check_span(function, name, scales, scales.size());
+    check_span(function, "sums", sums, scales.size());
+    check_span(function, "next", next, scales.size());
+    check_overlap(function, "next", next, scales, true);
+}
+
+/// exponents[c] = scales[c].exponent()
+template <class Scale>
+void write_exponents(const char* function, std::span<const Scale> scales, std::span<int> exponents) {
+    check_span(function, "steps", scales, scales.size());
+    check_span(function, "exponents", exponents, scales.size());
+    for (std::size_t c = 0; c < scales.size(); ++c) exponents[c] = scales[c].exponent();
 }
 
 /// The state after one gradient: what every update function does. Scale names its number `value()` and holds it by

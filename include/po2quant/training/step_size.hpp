@@ -62,6 +62,27 @@ inline lsq_step lsq_update(const lsq_step& s, double gradient, const descent_opt
     return detail::update_scale("lsq_update", s, gradient, options);
 }
 
+/// One step of one step size per channel: next[c] = lsq_update(steps[c], lsq_gradient(sums[c], elements, format)), with
+/// `elements` the N of one channel. `next` may be `steps` itself. Throws std::invalid_argument, before anything is
+/// written, for sizes that differ, null spans, partial overlap, elements = 0, a format that is none and options out of
+/// range.
+inline void lsq_update_channels(std::span<const lsq_step> steps, std::span<const double> sums, std::uint64_t elements,
+                                integer_format format, std::span<lsq_step> next,
+                                const descent_options& options = lsq_descent) {
+    constexpr const char* function = "lsq_update_channels";
+    if (elements == 0) detail::fail(function, "elements", "0", "1 or more");
+    detail::check_range(function, "format.bits", format.bits, min_bits, max_bits);
+    detail::check_channel_updates(function, "steps", steps, sums, next, options);
+    for (std::size_t c = 0; c < steps.size(); ++c)
+        next[c] = lsq_update(steps[c], lsq_gradient(sums[c], elements, format), options);
+}
+
+/// exponents[c] = steps[c].exponent(), as channel_quantizer takes them. Throws std::invalid_argument, before anything
+/// is written, for sizes that differ and null spans.
+inline void lsq_exponents(std::span<const lsq_step> steps, std::span<int> exponents) {
+    detail::write_exponents("lsq_exponents", steps, exponents);
+}
+
 /// A trained step as α = log2 s.
 struct log2_step {
     double log2_s = 0;
@@ -85,6 +106,20 @@ inline constexpr descent_options log2_step_descent{.learning_rate = 1e-5};
 inline log2_step log2_step_update(const log2_step& s, double gradient,
                                   const descent_options& options = log2_step_descent) {
     return detail::update_scale("log2_step_update", s, gradient, options);
+}
+
+/// One step of one α per channel: next[c] = log2_step_update(steps[c], tqt_gradient(sums[c], steps[c].exponent())).
+/// `next` may be `steps` itself. Errors as lsq_update_channels'.
+inline void log2_step_update_channels(std::span<const log2_step> steps, std::span<const double> sums,
+                                      std::span<log2_step> next, const descent_options& options = log2_step_descent) {
+    detail::check_channel_updates("log2_step_update_channels", "steps", steps, sums, next, options);
+    for (std::size_t c = 0; c < steps.size(); ++c)
+        next[c] = log2_step_update(steps[c], tqt_gradient(sums[c], steps[c].exponent()), options);
+}
+
+/// exponents[c] = steps[c].exponent(), as channel_quantizer takes them. Errors as lsq_exponents'.
+inline void log2_step_exponents(std::span<const log2_step> steps, std::span<int> exponents) {
+    detail::write_exponents("log2_step_exponents", steps, exponents);
 }
 
 }  // namespace po2quant

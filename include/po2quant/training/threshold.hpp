@@ -63,11 +63,7 @@ inline void tqt_update_channels(std::span<const tqt_threshold> thresholds, std::
                                 const descent_options& options = {}) {
     constexpr const char* function = "tqt_update_channels";
     detail::check_range(function, "format.bits", format.bits, min_bits, max_bits);
-    detail::check_descent(function, options);
-    detail::check_span(function, "thresholds", thresholds, thresholds.size());
-    detail::check_span(function, "sums", sums, thresholds.size());
-    detail::check_span(function, "next", next, thresholds.size());
-    detail::check_overlap(function, "next", next, thresholds, true);
+    detail::check_channel_updates(function, "thresholds", thresholds, sums, next, options);
     for (std::size_t c = 0; c < thresholds.size(); ++c)
         next[c] = tqt_update(thresholds[c], tqt_gradient(sums[c], thresholds[c].exponent(format)), options);
 }
