@@ -144,6 +144,13 @@ def check_ranges():
                                        dtype=torch.float64), f"observe {axis}")
         magnitudes = seen[:, :2].abs().amax(1)
         same(ops.exponents_for(seen, 4), (magnitudes.log2().ceil() - 3).int(), f"exponents_for {axis}")
+    w = torch.randn(6, 5, 3, 3)
+    for axis in (None, 0, 1):
+        rows = w.reshape(1, -1) if axis is None else w.transpose(0, axis).reshape(w.shape[axis], -1)
+        rows = rows.double()
+        errors = torch.stack([((rows * 2.0**-e + 0.5).floor().clamp(-8, 7) * 2.0**e - rows).square().sum(1)
+                              for e in range(2, -12, -1)])  # the first of equals, the coarsest, is the best
+        same(ops.least_error_exponents(w, axis, 4), (2 - errors.argmin(0)).int(), f"least_error_exponents {axis}")
     state, average = ops.new_ema_range(0.75, 2), None
     for step in range(5):
         expect(ops.ema_range_quantizing(state) == (step >= 2), f"delay at step {step}")

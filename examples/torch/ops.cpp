@@ -3,6 +3,7 @@
 
 #include <torch/library.h>
 
+#include <po2quant/training/exponent_choice.hpp>
 #include <po2quant/training/fake_quantize.hpp>
 #include <po2quant/training/range_trackers.hpp>
 #include <po2quant/training/threshold.hpp>
@@ -140,6 +141,20 @@ Tensor exponents_for(const Tensor& ranges, std::int64_t bits, bool is_signed, st
     return exponents;
 }
 
+Tensor least_error_exponents(const Tensor& input, c10::optional<std::int64_t> axis, std::int64_t bits, bool is_signed) {
+    const std::span<const float> x = inputs<float>("input", input);
+    const channels c = axis.has_value() ? channels_of(input, *axis) : channels{1, input.numel()};
+    const std::vector<int> chosen =
+        pq::choose_exponents(x, static_cast<std::int64_t>(c.count), c.inner, {.format = format_of(bits, is_signed)},
+                             {.rule = pq::exponent_rule::no_clip,
+                              .search = pq::exponent_search::squared_error,
+                              .candidates = pq::candidate_rule{}.count},
+                             torch_threads{});
+    Tensor exponents = at::empty({static_cast<std::int64_t>(c.count)}, at::kInt);
+    std::copy(chosen.begin(), chosen.end(), exponents.data_ptr<int>());
+    return exponents;
+}
+
 Tensor tqt_exponents(const Tensor& log2_t, std::int64_t bits, bool is_signed) {
     const pq::integer_format format = format_of(bits, is_signed);
     const std::span<const double> thresholds = inputs<double>("log2_t", log2_t);
@@ -222,6 +237,7 @@ std::tuple<Tensor, Tensor> fake_quantize_backward_threshold(const Tensor& input,
 TORCH_LIBRARY(po2quant, m) {
     m.def("observe(Tensor input, int? axis=None) -> Tensor ranges");
     m.def("exponents_for(Tensor ranges, int bits=8, bool is_signed=True, int max_k=128) -> Tensor exponents");
+    m.def("least_error_exponents(Tensor input, int? axis=None, int bits=8, bool is_signed=True) -> Tensor exponents");
     m.def("tqt_exponents(Tensor log2_t, int bits=8, bool is_signed=True) -> Tensor exponents");
     m.def("new_ema_range(float decay=0.999, int delay=0) -> Tensor state", &new_ema_range);
     m.def("ema_range_update(Tensor(a!) state, Tensor seen) -> ()");
@@ -240,6 +256,7 @@ TORCH_LIBRARY(po2quant, m) {
 TORCH_LIBRARY_IMPL(po2quant, CPU, m) {
     m.impl("observe", &observe);
     m.impl("exponents_for", &exponents_for);
+    m.impl("least_error_exponents", &least_error_exponents);
     m.impl("tqt_exponents", &tqt_exponents);
     m.impl("ema_range_update", &ema_range_update);
     m.impl("ema_range_current", &ema_range_current);

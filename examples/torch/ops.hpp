@@ -21,6 +21,9 @@ using at::Tensor;
 /// The range of the tensor, or one for each index of `axis`.
 Tensor observe(const Tensor& input, c10::optional<std::int64_t> axis = c10::nullopt);
 Tensor exponents_for(const Tensor& ranges, std::int64_t bits = 8, bool is_signed = true, std::int64_t max_k = 128);
+/// Those of least squared error, of the tensor or of each index of `axis`: no-clip's and up to three finer ones.
+Tensor least_error_exponents(const Tensor& input, c10::optional<std::int64_t> axis = c10::nullopt,
+                             std::int64_t bits = 8, bool is_signed = true);
 Tensor tqt_exponents(const Tensor& log2_t, std::int64_t bits = 8, bool is_signed = true);
 
 // ---- moving averages ------------------------------------------------------------------------------------------------
