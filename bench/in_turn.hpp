@@ -24,9 +24,9 @@ struct rounds_summary {
     int discarded;  ///< rounds
 };
 
-/// Every round times each once, in a new order, beside the dot-product peak: behind a call of its own that is not timed,
-/// and so in the caches as it leaves them itself, not as the one before it. Rounds in which the peak was slow count for
-/// nobody.
+/// Every round times each once, in a new order, beside the dot-product peak: behind a call of its own that is not
+/// timed, and so in the caches as it leaves them itself, not as the one before it. Rounds in which the peak was slow
+/// count for nobody.
 inline rounds_summary time_in_turn(const std::vector<contender*>& all, int rounds, std::mt19937& random) {
     constexpr double slow = 1.15;
     const std::function<void()> dot_products = dot_product_peak(best());

@@ -18,11 +18,11 @@ using isa = default_arch;
 using po2quant::detail::far_bytes;
 using po2quant::detail::stream_bytes;
 
-template <class Storage>
+template <rounding Mode, class Storage>
 void fake_quantize(const Storage* in, Storage* out, std::size_t n) {
     kernels::forward_extras extras;
     extras.stream = n * sizeof(Storage) >= stream_bytes && in != out;
-    kernels::fake_quantize<isa, rounding::half_up>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0}, extras);
+    kernels::fake_quantize<isa, Mode>(in, out, n, exponent, {-128.0F, 127.0F, 0, 0}, extras);
 }
 void fake_quantize_observe_mask(const float* in, float* out, std::uint8_t* mask, std::size_t n) {
     kernels::extremes seen;
@@ -150,10 +150,11 @@ template <class Arch>
 kernel_table compiled_kernels::operator()(Arch arch) const {
     return {
         Arch::name,
-        &fake_quantize<float>,
+        &fake_quantize<rounding::half_up, float>,
         &fake_quantize_backward<float>,
-        &fake_quantize<bfloat16>,
-        &fake_quantize<float16>,
+        &fake_quantize<rounding::stochastic, float>,
+        &fake_quantize<rounding::half_up, bfloat16>,
+        &fake_quantize<rounding::half_up, float16>,
         &fake_quantize_backward<bfloat16>,
         &fake_quantize_backward<float16>,
         &fake_quantize_observe_mask,

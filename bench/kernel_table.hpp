@@ -12,6 +12,7 @@ struct kernel_table {
     const char* name;
     void (*fake_quantize)(const float* in, float* out, std::size_t n);
     void (*fake_quantize_backward)(const float* x, const float* dy, float* dx, std::size_t n);
+    void (*fake_quantize_stochastic)(const float* in, float* out, std::size_t n);
     void (*fake_quantize_bfloat16)(const bfloat16* in, bfloat16* out, std::size_t n);
     void (*fake_quantize_float16)(const float16* in, float16* out, std::size_t n);
     void (*backward_bfloat16)(const bfloat16* x, const bfloat16* dy, bfloat16* dx, std::size_t n);

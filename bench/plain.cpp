@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <po2quant/numerics/rounding.hpp>
+
 #include "shapes.hpp"
 
 namespace po2quant::bench::plain {
@@ -14,6 +16,23 @@ void fake_quantize(const float* in, float* out, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) {
         const float v = std::min(std::max(std::nearbyint(in[i] * inverse), -128.0F), 127.0F);
         out[i] = v * scale;
+    }
+}
+
+// Of values below 2^31 steps; g++ does not vectorize it where they are clamped first.
+void fake_quantize_stochastic(const float* in, float* out, std::size_t n) {
+    const float scale = std::ldexp(1.0F, exponent);
+    const float inverse = std::ldexp(1.0F, -exponent);
+    const std::uint32_t key = random_key(0, 0);
+    const auto count = static_cast<std::uint32_t>(n);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const float v = in[i] * inverse;
+        int code = static_cast<int>(v);
+        code -= static_cast<int>(static_cast<float>(code) > v);
+        const std::uint32_t bits = mix_bits(mix_bits(i ^ key) + key);
+        const float uniform = static_cast<float>(static_cast<int>(bits >> 8)) * 0x1p-24F;
+        code += static_cast<int>(v - static_cast<float>(code) > uniform);
+        out[i] = static_cast<float>(std::min(std::max(code, -128), 127)) * scale;
     }
 }
 

@@ -8,6 +8,8 @@
 namespace po2quant::bench::plain {
 
 void fake_quantize(const float* in, float* out, std::size_t n);
+/// By random_bits(0, i); n < 2^32.
+void fake_quantize_stochastic(const float* in, float* out, std::size_t n);
 void fake_quantize_backward(const float* x, const float* dy, float* dx, std::size_t n);
 float minmax(const float* in, std::size_t n);
 void quantize(const float* in, std::int8_t* out, std::size_t n);

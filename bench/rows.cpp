@@ -108,6 +108,11 @@ const pass passes[] = {
          (k ? k->fake_quantize : plain::fake_quantize)(m.a.data(), m.out.data(), m.size);
      },
      copy_roof, 8},
+    {"fake_quantize_stochastic",
+     [](const kernel_table* k, pass_buffers& m) {
+         (k ? k->fake_quantize_stochastic : plain::fake_quantize_stochastic)(m.a.data(), m.out.data(), m.size);
+     },
+     copy_roof, 8},
     {"fake_quantize_bfloat16",
      [](const kernel_table* k, pass_buffers& m) {
          k->fake_quantize_bfloat16(m.a_bfloat16.data(), m.out_bfloat16.data(), m.size);
