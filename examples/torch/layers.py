@@ -15,6 +15,7 @@ class Scheme:
     """How a network is quantized."""
 
     weight_bits: int = 8
+    depthwise_bits: int = 0  # of depthwise weights where not weight_bits
     trained: bool = False  # thresholds: learned (TQT), or from ranges, the original project's method
     least_error: bool = False  # where those of weights start: at least squared error, or as published
     delay: int = 50  # training steps that only watch ranges
@@ -109,7 +110,7 @@ class Conv2d(nn.Module):
         self.frozen_norm = False
         if scheme is not None:
             # Depthwise layers hold few weights per channel, and folding leaves each channel its own range.
-            bits = bits or scheme.weight_bits
+            bits = bits or (depthwise and scheme.depthwise_bits) or scheme.weight_bits
             self.weight = WeightQuantizer(scheme, bits, outputs if depthwise else 1)
         self.output = None if scheme is None else OutputQuantizer(scheme)
 
