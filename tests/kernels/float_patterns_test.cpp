@@ -4,6 +4,7 @@
 /// spread ones.
 #include <atomic>
 #include <bit>
+#include <cmath>
 #include <thread>
 #include <vector>
 
@@ -150,4 +151,22 @@ TEST_CASE("stochastic rounding: element indices around and beyond 2^32") {
             INFO(default_arch::name << ": " << b.wrong);
             CHECK(b.wrong.empty());
         }
+}
+
+TEST_CASE("stochastic rounding: random bits of 0 take up any fraction") {
+    constexpr std::uint64_t seed = 7;
+    std::uint64_t zero = block;
+    while (random_bits(seed, zero) >> 8 != 0) ++zero;
+    bench b;
+    for (const int exponent : {min_exponent, -4, 3, max_exponent}) {
+        const quantizer q{int8, exponent, rounding::stochastic, seed};
+        REQUIRE(quantize(std::ldexp(1.0F, std::min(exponent - 20, 0)), q, zero) == 1);
+        for (const float magnitude : {0x1p-149F, 0x1p-126F, 0x1.8p-100F, 0x1p-76F, 0x1p-30F, 1.0F})
+            for (const float x : {magnitude, -magnitude}) {
+                std::fill(b.x.begin(), b.x.end(), x);
+                check_block<rounding::stochastic>(b, q, zero - 77);
+                INFO(default_arch::name << ": " << b.wrong);
+                CHECK(b.wrong.empty());
+            }
+    }
 }

@@ -86,6 +86,9 @@ TEST_CASE("stochastic rounding: up iff the fraction exceeds the 24 random bits")
                 CHECK(round_to_integer(whole + fraction, rounding::stochastic, random) ==
                       static_cast<std::int64_t>(whole) + (fraction > threshold ? 1 : 0));
         }
+    // Below all of float32's numbers is still above 0.
+    CHECK(round_to_integer(0x1p-200, rounding::stochastic, 255) == 1);
+    CHECK(round_to_integer(0x1p-200, rounding::stochastic, 256) == 0);
     // A fraction that float32 rounds to 1 always goes up, to the integer it is beside.
     CHECK(round_to_integer(-0x1p-60, rounding::stochastic, 0xffffffffU) == 0);
 }

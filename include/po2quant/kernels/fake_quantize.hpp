@@ -45,12 +45,11 @@ PO2Q_INLINE simd::random_lanes<Arch, Mode> random_of(const grid& g) {
 template <class Arch, rounding Mode>
 PO2Q_INLINE simd::f32<Arch> on_grid(const simd::f32<Arch>& x, const simd::f32<Arch>& scale,
                                     const simd::f32<Arch>& inverse_scale, const simd::f32<Arch>& qmin,
-                                    const simd::f32<Arch>& qmax, const simd::random_lanes<Arch, Mode>& random,
-                                    std::size_t i) {
+                                    const simd::f32<Arch>& qmax, const simd::u32<Arch>& random) {
     using batch = simd::f32<Arch>;
-    const batch code = simd::code_of<Arch, Mode>(x, inverse_scale, qmin, qmax, random, i);
-    if constexpr (Mode == rounding::half_up || Mode == rounding::half_even) return code * scale;  // never −0
-    else return code * scale + batch(0.0F);
+    const batch code = simd::code_of<Arch, Mode>(x, inverse_scale, qmin, qmax, random);
+    if constexpr (Mode == rounding::half_away || Mode == rounding::floor) return code * scale + batch(0.0F);
+    else return code * scale;  // never −0
 }
 
 /// y of a vector whose lanes have exponents of their own: how, is the instruction set's choice.
@@ -61,8 +60,7 @@ struct lane_grid {
     struct shared {
         batch qmin;
         batch qmax;
-        simd::random_lanes<Arch, Mode> random;
-        PO2Q_INLINE explicit shared(const grid& g) : qmin(g.qmin), qmax(g.qmax), random(random_of<Arch, Mode>(g)) {}
+        PO2Q_INLINE explicit shared(const grid& g) : qmin(g.qmin), qmax(g.qmax) {}
     };
     batch scale;  ///< 2^e of each lane
     batch inverse_scale;
@@ -70,8 +68,8 @@ struct lane_grid {
     lane_grid() = default;
     PO2Q_INLINE lane_grid(const batch& scales, const grid&)
         : scale(scales), inverse_scale(inverse_power<Arch>(scales)) {}
-    PO2Q_INLINE batch operator()(const batch& x, const shared& s, std::size_t i) const {
-        return on_grid<Arch, Mode>(x, scale, inverse_scale, s.qmin, s.qmax, s.random, i);
+    PO2Q_INLINE batch operator()(const batch& x, const shared& s, const simd::u32<Arch>& random) const {
+        return on_grid<Arch, Mode>(x, scale, inverse_scale, s.qmin, s.qmax, random);
     }
 };
 
@@ -91,7 +89,7 @@ requires(!has_avx512<Arch>) struct lane_grid<Arch, rounding::half_even> {
     lane_grid() = default;
     PO2Q_INLINE lane_grid(const batch& scales, const grid& g)
         : scale(scales), low(batch(g.qmin) * scales), high(batch(g.qmax) * scales), offset(batch(0x1.8p23F) * scales) {}
-    PO2Q_INLINE batch operator()(const batch& x, const shared&, std::size_t) const {
+    PO2Q_INLINE batch operator()(const batch& x, const shared&, const simd::u32<Arch>&) const {
         return (simd::clamp(x, low, high) + offset) - offset;
     }
 };
@@ -112,7 +110,7 @@ requires(!has_avx512<Arch> &&
     lane_grid() = default;
     PO2Q_INLINE lane_grid(const batch& scales, const grid&)
         : scale(scales), twice_inverse_scale(inverse_power<Arch>(scales) * batch(2.0F)) {}
-    PO2Q_INLINE batch operator()(const batch& x, const shared& s, std::size_t) const {
+    PO2Q_INLINE batch operator()(const batch& x, const shared& s, const simd::u32<Arch>&) const {
         const batch half(0.5F);
         const batch twice = simd::floor(simd::clamp(x * twice_inverse_scale, s.low, s.high));
         return simd::floor(twice * half + half) * scale;
@@ -133,7 +131,9 @@ requires(has_avx512<Arch> && (Mode == rounding::half_up || Mode == rounding::hal
 
     lane_grid() = default;
     PO2Q_INLINE lane_grid(const batch& scales, const grid& g) : scale(scales), snap(scales, g.qmin, g.qmax) {}
-    PO2Q_INLINE batch operator()(const batch& x, const shared& s, std::size_t) const { return batch(snap(x, s.one)); }
+    PO2Q_INLINE batch operator()(const batch& x, const shared& s, const simd::u32<Arch>&) const {
+        return batch(snap(x, s.one));
+    }
 };
 #endif
 
@@ -144,7 +144,9 @@ struct grid_rounder {
     typename lane_grid<Arch, Mode>::shared shared;
 
     PO2Q_INLINE grid_rounder(int exponent, const grid& g) : at(simd::f32<Arch>(exp2_float(exponent)), g), shared(g) {}
-    PO2Q_INLINE simd::f32<Arch> operator()(const simd::f32<Arch>& x, std::size_t i) const { return at(x, shared, i); }
+    PO2Q_INLINE simd::f32<Arch> operator()(const simd::f32<Arch>& x, const simd::u32<Arch>& random) const {
+        return at(x, shared, random);
+    }
 };
 
 /// What a pass leaves besides y, and how it stores y. Nothing of it shares memory with in and out.
@@ -177,11 +179,10 @@ struct extras_writer {
     static constexpr std::size_t lanes = batch::size;
     const forward_extras extras;
     const grid& g;
-    simd::random_lanes<Arch, Mode> random;
     simd::bit_sink bits;
 
     PO2Q_INLINE extras_writer(const forward_extras& e, const grid& codes)
-        : extras(e), g(codes), random(random_of<Arch, Mode>(codes)), bits(e.mask, e.mask == nullptr ? 0 : e.mask_bit) {}
+        : extras(e), g(codes), bits(e.mask, e.mask == nullptr ? 0 : e.mask_bit) {}
     /// Where the gradient passes, in the units of x.
     struct interval {
         batch low;
@@ -191,12 +192,12 @@ struct extras_writer {
         return {batch(extras.pass.low) * scale, batch(extras.pass.high) * scale};
     }
     PO2Q_INLINE std::uint32_t pass_bits(const batch& x, const interval& pass, const batch& inverse_scale,
-                                        std::size_t i) const {
+                                        const simd::u32<Arch>& random) const {
         if constexpr (Mode == rounding::stochastic)
             if (extras.pass_by_code) {
                 // One code more on either side tells what is beyond from what is at the end.
                 const batch code =
-                    simd::code_of<Arch, Mode>(x, inverse_scale, batch(g.qmin - 1.0F), batch(g.qmax + 1.0F), random, i);
+                    simd::code_of<Arch, Mode>(x, inverse_scale, batch(g.qmin - 1.0F), batch(g.qmax + 1.0F), random);
                 return simd::inside_bits<Arch>(code, batch(g.qmin), batch(g.qmax));
             }
         return simd::inside_bits<Arch>(x, pass.low, pass.high);
@@ -213,15 +214,16 @@ struct extras_writer {
         if (extras.code_bytes == 1) store(static_cast<std::int8_t*>(extras.codes));
         else store(static_cast<std::int16_t*>(extras.codes));
     }
-    /// Count vectors from element i on; of the last one `last` elements. pass(k) and inverse_scale(k) are those of
-    /// vector k.
+    /// Count vectors from element i on, rounded by `random`; of the last one `last` elements. pass(k) and
+    /// inverse_scale(k) are those of vector k.
     template <int Count, class Pass, class Inverse>
-    PO2Q_INLINE void operator()(const batch (&x)[Count], const batch (&y)[Count], const Pass& pass,
-                                const Inverse& inverse_scale, std::size_t i, std::size_t last = lanes) {
+    PO2Q_INLINE void operator()(const batch (&x)[Count], const batch (&y)[Count],
+                                const simd::u32<Arch> (&random)[Count], const Pass& pass, const Inverse& inverse_scale,
+                                std::size_t i, std::size_t last = lanes) {
         if (extras.mask != nullptr) {
             std::uint64_t all = 0;
             simd::unroll<Count>([&](auto k) PO2Q_INLINE_LAMBDA {
-                const std::uint64_t own = pass_bits(x[k], pass(k), inverse_scale(k), i + k * lanes);
+                const std::uint64_t own = pass_bits(x[k], pass(k), inverse_scale(k), random[k]);
                 all |= own << (k * lanes);
             });
             const auto count = static_cast<int>((Count - 1) * lanes + last);
@@ -298,6 +300,7 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
     constexpr std::size_t lanes = batch::size;
     constexpr int unroll = 4;  // independent chains: 15 to 30 cycles of latency per vector
     const grid_rounder<Arch, Mode> apply(exponent, g);
+    const auto random_at = random_of<Arch, Mode>(g);
     extras_writer<Arch, Mode> leave(extras, g);
     const auto interval = leave.pass_of(batch(exp2_float(exponent)));
     const auto pass = [&](auto) PO2Q_INLINE_LAMBDA { return interval; };
@@ -310,8 +313,9 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
     std::size_t watched = 0;
     const auto part = [&](std::size_t count) PO2Q_INLINE_LAMBDA {
         const batch x[1] = {count == lanes ? simd::load<Arch>(in + i) : simd::load_first<Arch>(in + i, count)};
-        const batch y[1] = {apply(x[0], i)};
-        if (any) leave(x, y, pass, inverse_scale, i, count);
+        const simd::u32<Arch> random[1] = {random_at(i)};
+        const batch y[1] = {apply(x[0], random[0])};
+        if (any) leave(x, y, random, pass, inverse_scale, i, count);
         if (count == lanes) store_grid<Arch>(out + i, y[0], exact);
         else simd::store_first<Arch>(out + i, y[0], count);
         i += count;
@@ -320,13 +324,15 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
         for (; i + unroll * lanes <= n; i += unroll * lanes) {
             batch x[unroll];
             batch y[unroll];
+            simd::u32<Arch> random[unroll];
             if (with_watch && stream) simd::prefetch_ahead<unroll * lanes>(in + i);
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA {
                 x[k] = simd::load<Arch>(in + i + k * lanes);
-                y[k] = apply(x[k], i + k * lanes);
+                random[k] = random_at(i + k * lanes);
+                y[k] = apply(x[k], random[k]);
             });
             if constexpr (with_watch) watch(x);
-            if constexpr (with_extras) leave(x, y, pass, inverse_scale, i);
+            if constexpr (with_extras) leave(x, y, random, pass, inverse_scale, i);
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(out + i + k * lanes, y[k]); });
         }
     };
@@ -382,20 +388,22 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
     const bool stream = extras.stream && n >= least_stream;
     const bool exact = needs_no_rounding<Storage>(g);
     const typename lanes::shared shared(g);
+    const auto random_at = random_of<Arch, Mode>(g);
     extras_writer<Arch, Mode> leave(extras, g);
     const bool any = extras.any();
     const auto lanes_of = [&](const simd::i32<Arch>& e) PO2Q_INLINE_LAMBDA { return lanes(exp2_lanes<Arch>(e), g); };
-    const auto leave_of = [&](const auto& x, const auto& y, const lanes* at, std::size_t i,
+    const auto leave_of = [&](const auto& x, const auto& y, const auto& random, const lanes* at, std::size_t i,
                               std::size_t last) PO2Q_INLINE_LAMBDA {
         leave(
-            x, y, [&](auto k) PO2Q_INLINE_LAMBDA { return leave.pass_of(at[k].scale); },
+            x, y, random, [&](auto k) PO2Q_INLINE_LAMBDA { return leave.pass_of(at[k].scale); },
             [&](auto k) PO2Q_INLINE_LAMBDA { return inverse_power<Arch>(at[k].scale); }, i, last);
     };
     const auto body = [&](std::size_t i, const lanes& at, std::size_t count) PO2Q_INLINE_LAMBDA {
         const bool whole = count == batch::size;
         const batch x[1] = {whole ? simd::load<Arch>(in + i) : simd::load_first<Arch>(in + i, count)};
-        const batch y[1] = {at(x[0], shared, i)};
-        if (any) leave_of(x, y, &at, i, count);
+        const simd::u32<Arch> random[1] = {random_at(i)};
+        const batch y[1] = {at(x[0], shared, random[0])};
+        if (any) leave_of(x, y, random, &at, i, count);
         if (!whole) simd::store_first<Arch>(out + i, y[0], count);
         else if (stream) simd::stream_store<Arch>(out + i, y[0]);
         else store_grid<Arch>(out + i, y[0], exact);
@@ -405,12 +413,14 @@ void fake_quantize_channels(const Storage* in, Storage* out, std::size_t n, cons
         return [&, with_extras, past_caches](std::size_t i, const lanes* at) PO2Q_INLINE_LAMBDA {
             batch x[4];
             batch y[4];
+            simd::u32<Arch> random[4];
             simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
                 const std::size_t p = i + k * batch::size;
                 x[k] = simd::load<Arch>(in + p);
-                y[k] = at[k](x[k], shared, p);
+                random[k] = random_at(p);
+                y[k] = at[k](x[k], shared, random[k]);
             });
-            if constexpr (with_extras) leave_of(x, y, at, i, batch::size);
+            if constexpr (with_extras) leave_of(x, y, random, at, i, batch::size);
             simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA {
                 const std::size_t p = i + k * batch::size;
                 if constexpr (past_caches) simd::stream_store<Arch>(out + p, y[k]);

@@ -98,7 +98,7 @@ void pass_gradient_channels(const Storage* x, const Storage* dy, Storage* dx, st
 template <class Arch, storage_type Storage>
 PO2Q_INLINE void pass_stochastic(const Storage* x, const Storage* dy, Storage* dx, std::size_t i, std::size_t count,
                                  const simd::f32<Arch>& inverse_scale, const grid& g,
-                                 const simd::random_lanes<Arch, rounding::stochastic>& random) {
+                                 const simd::random_lanes<Arch, rounding::stochastic>& random_at) {
     using batch = simd::f32<Arch>;
     const batch qmin(g.qmin);
     const batch qmax(g.qmax);
@@ -106,8 +106,8 @@ PO2Q_INLINE void pass_stochastic(const Storage* x, const Storage* dy, Storage* d
     const batch v = whole ? simd::load<Arch>(x + i) : simd::load_first<Arch>(x + i, count);
     const batch gradient = whole ? simd::loaded<Arch>(simd::load<Arch>(dy + i)) : simd::load_first<Arch>(dy + i, count);
     // One code more on either side tells what is beyond from what is at the end.
-    const batch code =
-        simd::code_of<Arch, rounding::stochastic>(v, inverse_scale, qmin - batch(1.0F), qmax + batch(1.0F), random, i);
+    const batch code = simd::code_of<Arch, rounding::stochastic>(v, inverse_scale, qmin - batch(1.0F),
+                                                                 qmax + batch(1.0F), random_at(i));
     const batch y = xsimd::select((qmin <= code) & (code <= qmax), gradient, batch(0.0F));
     if (whole) simd::store_exact<Arch>(dx + i, y);
     else simd::store_first<Arch>(dx + i, y, count);
@@ -118,9 +118,9 @@ void pass_gradient_stochastic(const Storage* x, const Storage* dy, Storage* dx, 
                               const grid& g) {
     constexpr std::size_t lanes = simd::f32<Arch>::size;
     const simd::f32<Arch> inverse_scale(exp2_float(-exponent));
-    const auto random = random_of<Arch, rounding::stochastic>(g);
+    const auto random_at = random_of<Arch, rounding::stochastic>(g);
     for (std::size_t i = 0; i < n; i += lanes)
-        pass_stochastic<Arch>(x, dy, dx, i, n - i < lanes ? n - i : lanes, inverse_scale, g, random);
+        pass_stochastic<Arch>(x, dy, dx, i, n - i < lanes ? n - i : lanes, inverse_scale, g, random_at);
 }
 
 /// Channel innermost.
@@ -130,9 +130,10 @@ void pass_gradient_stochastic_channels(const Storage* x, const Storage* dy, Stor
                                        const grid& g) {
     const auto inverses = [](const simd::i32<Arch>& e)
                               PO2Q_INLINE_LAMBDA { return exp2_lanes<Arch>(simd::i32<Arch>(0) - e); };
-    const auto random = random_of<Arch, rounding::stochastic>(g);
-    const auto body = [&](std::size_t i, const simd::f32<Arch>& inverse_scale, std::size_t count)
-                          PO2Q_INLINE_LAMBDA { pass_stochastic<Arch>(x, dy, dx, i, count, inverse_scale, g, random); };
+    const auto random_at = random_of<Arch, rounding::stochastic>(g);
+    const auto body = [&](std::size_t i, const simd::f32<Arch>& inverse_scale, std::size_t count) PO2Q_INLINE_LAMBDA {
+        pass_stochastic<Arch>(x, dy, dx, i, count, inverse_scale, g, random_at);
+    };
     for_each_channel_vector<Arch>(n, exponents, channels, first_channel, inverses, body);
 }
 
@@ -171,7 +172,6 @@ template <class Arch, rounding Mode>
 struct threshold_lanes {
     using batch = simd::f32<Arch>;
     const threshold_step& step;
-    const simd::random_lanes<Arch, Mode>& random;
     batch inverse_scale;
     batch pass_low;
     batch pass_high;
@@ -179,10 +179,8 @@ struct threshold_lanes {
     batch inside_high;
     batch top;
 
-    PO2Q_INLINE threshold_lanes(const threshold_step& s, const simd::random_lanes<Arch, Mode>& bits, const batch& scale,
-                                const batch& inverse)
+    PO2Q_INLINE threshold_lanes(const threshold_step& s, const batch& scale, const batch& inverse)
         : step(s),
-          random(bits),
           inverse_scale(inverse),
           pass_low(batch(s.pass.low) * scale),
           pass_high(batch(s.pass.high) * scale),
@@ -191,15 +189,15 @@ struct threshold_lanes {
           top(batch(s.g.qmax) * scale) {}
 
     /// dx, and the factor of dy in the sum.
-    PO2Q_INLINE void operator()(const batch& x, const batch& dy, const batch& y, std::size_t i, threshold_term term,
-                                batch& dx, batch& factor) const {
+    PO2Q_INLINE void operator()(const batch& x, const batch& dy, const batch& y, const simd::u32<Arch>& random,
+                                threshold_term term, batch& dx, batch& factor) const {
         const batch zero(0.0F);
         auto is_inside = (inside_low <= x) & (x <= inside_high);
         auto passes = (pass_low <= x) & (x <= pass_high);
         if constexpr (Mode == rounding::stochastic) {
             const grid& g = step.g;
             const batch code =
-                simd::code_of<Arch, Mode>(x, inverse_scale, batch(g.qmin - 1.0F), batch(g.qmax + 1.0F), random, i);
+                simd::code_of<Arch, Mode>(x, inverse_scale, batch(g.qmin - 1.0F), batch(g.qmax + 1.0F), random);
             is_inside = (batch(g.qmin) <= code) & (code <= batch(g.qmax));
             if (step.pass_by_code) passes = is_inside;
         }
@@ -244,8 +242,8 @@ void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std
     constexpr int parts = simd::sum_lanes / static_cast<int>(lanes);
     const threshold_step step = given;
     const grid_rounder<Arch, Mode> apply(exponent, step.g);
-    const auto random = random_of<Arch, Mode>(step.g);
-    const threshold_lanes<Arch, Mode> of(step, random, batch(exp2_float(exponent)), batch(exp2_float(-exponent)));
+    const auto random_at = random_of<Arch, Mode>(step.g);
+    const threshold_lanes<Arch, Mode> of(step, batch(exp2_float(exponent)), batch(exp2_float(-exponent)));
     simd::product_sums<Arch> sums;
     sums.load(lane_sums);
     std::size_t i = 0;
@@ -256,7 +254,7 @@ void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std
         const batch up = whole ? simd::loaded<Arch>(simd::load<Arch>(dy + at)) : simd::load_first<Arch>(dy + at, count);
         batch down;
         batch factor;
-        terms(v, up, at, down, factor);
+        terms(v, up, random_at(at), down, factor);
         if (whole) store(dx + at, down);
         else simd::store_first<Arch>(dx + at, down, count);
         sums.template add<k>(up, factor);
@@ -267,8 +265,8 @@ void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std
             simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA { vector(k, lanes, terms, store); });
     };
     const auto terms_of = [&](auto term) PO2Q_INLINE_LAMBDA {
-        return [&, term](const batch& v, const batch& up, std::size_t at, batch& down, batch& factor)
-                   PO2Q_INLINE_LAMBDA { of(v, up, apply(v, at), at, term, down, factor); };
+        return [&, term](const batch& v, const batch& up, const simd::u32<Arch>& random, batch& down, batch& factor)
+                   PO2Q_INLINE_LAMBDA { of(v, up, apply(v, random), random, term, down, factor); };
     };
     const auto steps = [&](auto store) PO2Q_INLINE_LAMBDA {
         if (step.term == threshold_term::beyond)
@@ -277,7 +275,7 @@ void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std
         if constexpr (has_avx512<Arch> && (Mode == rounding::half_up || Mode == rounding::half_even))
             if (step.pass.low == step.inside.low && step.pass.high == step.inside.high) {
                 const error_lanes<Arch, Mode> errors(apply, of.inside_low, of.inside_high);
-                return loop([&](const batch& v, const batch& up, std::size_t, batch& down, batch& factor)
+                return loop([&](const batch& v, const batch& up, const simd::u32<Arch>&, batch& down, batch& factor)
                                 PO2Q_INLINE_LAMBDA { errors(v, up, down, factor); },
                             store);
             }
@@ -314,7 +312,7 @@ void pass_gradient_and_sum_channels(const Storage* x, const Storage* dy, Storage
     const threshold_step step = given;
     const batch qmin(step.g.qmin);
     const batch qmax(step.g.qmax);
-    const auto random = random_of<Arch, Mode>(step.g);
+    const auto random_at = random_of<Arch, Mode>(step.g);
     alignas(64) float scales[channels_at_once + simd::sum_lanes] = {};
     alignas(64) float inverses[channels_at_once + simd::sum_lanes] = {};
     for (std::size_t c = 0; c < channels; ++c) {
@@ -339,10 +337,11 @@ void pass_gradient_and_sum_channels(const Storage* x, const Storage* dy, Storage
                 const batch v = whole ? simd::load<Arch>(x + at) : simd::load_first<Arch>(x + at, count);
                 const batch up =
                     whole ? simd::loaded<Arch>(simd::load<Arch>(dy + at)) : simd::load_first<Arch>(dy + at, count);
-                const batch y = on_grid<Arch, Mode>(v, scale, inverse_scale, qmin, qmax, random, at);
+                const simd::u32<Arch> random = random_at(at);
+                const batch y = on_grid<Arch, Mode>(v, scale, inverse_scale, qmin, qmax, random);
                 batch down;
                 batch factor;
-                threshold_lanes<Arch, Mode>(step, random, scale, inverse_scale)(v, up, y, at, step.term, down, factor);
+                threshold_lanes<Arch, Mode>(step, scale, inverse_scale)(v, up, y, random, step.term, down, factor);
                 if (whole) simd::store_exact<Arch>(dx + at, down);
                 else simd::store_first<Arch>(dx + at, down, count);
                 lane.template add<k>(up, factor);

@@ -14,12 +14,13 @@ struct code_rounder {
     using batch = simd::f32<Arch>;
     batch qmin;
     batch qmax;
-    simd::random_lanes<Arch, Mode> random;
+    simd::random_lanes<Arch, Mode> random_at;
 
-    PO2Q_INLINE explicit code_rounder(const grid& g) : qmin(g.qmin), qmax(g.qmax), random(random_of<Arch, Mode>(g)) {}
+    PO2Q_INLINE explicit code_rounder(const grid& g)
+        : qmin(g.qmin), qmax(g.qmax), random_at(random_of<Arch, Mode>(g)) {}
     PO2Q_INLINE simd::i32<Arch> operator()(const batch& x, const batch& inverse_scale, std::size_t i) const {
         const batch finite = xsimd::select(x == x, x, batch(0.0F));
-        return xsimd::to_int(simd::code_of<Arch, Mode>(finite, inverse_scale, qmin, qmax, random, i));
+        return xsimd::to_int(simd::code_of<Arch, Mode>(finite, inverse_scale, qmin, qmax, random_at(i)));
     }
 };
 

@@ -50,7 +50,7 @@ PO2Q_INLINE constexpr double floor_exact(double v) {
 }
 
 /// The integer next to v by `mode`; exact for every double with |v| < 2^51. `random` is read by stochastic only:
-/// v is rounded up iff its fraction, as float32, exceeds random / 2^32 cut to 24 bits.
+/// v is rounded up iff its fraction, rounded to the 24 bits of a float32, exceeds random / 2^32 cut to 24 bits.
 ///
 /// Example: v = −2.5 gives −2 (half_up), −2 (half_even), −3 (half_away), −3 (floor).
 PO2Q_INLINE constexpr std::int64_t round_to_integer(double v, rounding mode, std::uint32_t random = 0) {
@@ -64,7 +64,11 @@ PO2Q_INLINE constexpr std::int64_t round_to_integer(double v, rounding mode, std
         break;
     case rounding::half_away: up = v > 0 ? fraction >= 0.5 : v > whole + 0.5; break;  // −(1/2 − tiny) is no tie
     case rounding::floor: break;
-    case rounding::stochastic: up = static_cast<float>(fraction) > static_cast<float>(random >> 8) * 0x1p-24F; break;
+    case rounding::stochastic: {
+        const float uniform = static_cast<float>(random >> 8) * 0x1p-24F;
+        up = uniform == 0 ? fraction > 0 : static_cast<float>(fraction) > uniform;  // what float32 has as 0 is above 0
+        break;
+    }
     }
     return static_cast<std::int64_t>(whole) + (up ? 1 : 0);
 }

@@ -152,56 +152,74 @@ template <class Arch>
 class random_lanes<Arch, rounding::stochastic> {
 public:
     PO2Q_INLINE random_lanes(std::uint64_t seed, std::uint64_t first_index)
-        : seed_(seed),
-          first_(first_index),
-          block_(static_cast<std::uint32_t>(first_index >> 32)),
-          key_(random_key(seed, block_)) {
+        : seed_(seed), first_(first_index), key_(random_key(seed, static_cast<std::uint32_t>(first_index >> 32))) {
+        const auto behind = ~static_cast<std::uint32_t>(first_index);  // elements of the block behind the first one
+        whole_ = behind < size - 1 ? 0 : std::size_t{behind} - (size - 1) + 1;
         alignas(64) std::int32_t numbers[size];
         for (std::size_t k = 0; k < size; ++k) numbers[k] = static_cast<std::int32_t>(k);
         numbers_ = i32<Arch>::load_aligned(numbers);
     }
     /// Those of the elements from first_index + i on.
     PO2Q_INLINE u32<Arch> operator()(std::size_t i) const {
-        // A block of 2^32 elements shares its key; a vector may lie on both sides of a block's end.
-        const std::uint64_t index = first_ + i;
-        const auto low = static_cast<std::uint32_t>(index);
-        const auto block = static_cast<std::uint32_t>(index >> 32);
-        u32<Arch> keys(block == block_ ? key_ : random_key(seed_, block));
-        const std::uint32_t behind = ~low;  // elements of the block behind this one
-        if (behind < size - 1) [[unlikely]] {
-            const u32<Arch> next(random_key(seed_, block + 1));
-            const i32<Arch> last(static_cast<std::int32_t>(behind));
-            keys = keys ^ ((keys ^ next) & bit_cast<std::uint32_t>((last - numbers_) >> 31));  // behind the last
-        }
-        const u32<Arch> lows = u32<Arch>(low) + bit_cast<std::uint32_t>(numbers_);
-        return mix_bits(mix_bits(lows ^ keys) + keys);
+        if (i >= whole_) [[unlikely]]
+            return in_any_block(i);
+        return bits(i, u32<Arch>(key_));
     }
 
 private:
     static constexpr std::size_t size = f32<Arch>::size;
+
+    PO2Q_INLINE u32<Arch> bits(std::size_t i, const u32<Arch>& keys) const {
+        const u32<Arch> lows = u32<Arch>(static_cast<std::uint32_t>(first_ + i)) + bit_cast<std::uint32_t>(numbers_);
+        return mix_bits(mix_bits(lows ^ keys) + keys);
+    }
+    /// Of any block of 2^32 elements, which share a key, or on both sides of a block's end.
+    [[gnu::noinline, gnu::cold]] u32<Arch> in_any_block(std::size_t i) const {
+        const std::uint64_t index = first_ + i;
+        const auto block = static_cast<std::uint32_t>(index >> 32);
+        const std::uint32_t behind = ~static_cast<std::uint32_t>(index);
+        const u32<Arch> own(random_key(seed_, block));
+        if (behind >= size - 1) return bits(i, own);
+        const u32<Arch> next(random_key(seed_, block + 1));
+        const i32<Arch> last(static_cast<std::int32_t>(behind));
+        return bits(i, own ^ ((own ^ next) & bit_cast<std::uint32_t>((last - numbers_) >> 31)));  // behind the last
+    }
+
     std::uint64_t seed_;
     std::uint64_t first_;
-    std::uint32_t block_;
-    std::uint32_t key_;
+    std::uint32_t key_;  ///< of the block that the first element is in
+    std::size_t whole_;  ///< vectors from elements before this one on lie in that block
     i32<Arch> numbers_;  ///< 0, 1, 2, …
 };
 
+/// x * 2^−e: exact, but where it underflows, on the side of 0 that decides how Mode rounds it: below for floor, above
+/// for stochastic, which takes a fraction of nearly 1 up always and one of nearly 0 up when its random bits are 0.
+template <class Arch, rounding Mode>
+PO2Q_INLINE f32<Arch> in_codes(const f32<Arch>& x, const f32<Arch>& inverse_scale) {
+    using batch = f32<Arch>;
+    if constexpr (Mode != rounding::floor && Mode != rounding::stochastic) {
+        return x * inverse_scale;
+    } else {
+        constexpr bool below = Mode == rounding::floor;
+#if defined(__AVX512F__)
+        if constexpr (is_at_least<arch::avx512bw, Arch>) {
+            constexpr int toward = (below ? _MM_FROUND_TO_NEG_INF : _MM_FROUND_TO_POS_INF) | _MM_FROUND_NO_EXC;
+            return batch(_mm512_mul_round_ps(x, inverse_scale, toward));
+        }
+#endif
+        // Below 2^−75, where the sum changes a product at all, every one rounds alike.
+        const batch zero(0.0F);
+        const auto side = below ? x < zero : x > zero;
+        return x * inverse_scale + xsimd::select(side, batch(below ? -0x1p-100F : 0x1p-100F), zero);
+    }
+}
+
 /// A value in units of codes, held inside [qmin, qmax] and rounded: the code as a float. NaN stays NaN.
-/// Holding it before rounding gives the same code, since the ends are integers and rounding is monotone. Element i of
-/// `random` is that of lane 0.
+/// Holding it before rounding gives the same code, since the ends are integers and rounding is monotone.
 template <class Arch, rounding Mode>
 PO2Q_INLINE f32<Arch> code_of(const f32<Arch>& x, const f32<Arch>& inverse_scale, const f32<Arch>& qmin,
-                              const f32<Arch>& qmax, const random_lanes<Arch, Mode>& random, std::size_t i) {
-    using batch = f32<Arch>;
-    batch v = x * inverse_scale;
-    if constexpr (Mode == rounding::floor || Mode == rounding::stochastic) {
-        // Where the product underflows to 0 the side of 0 that x is on still decides.
-        const batch zero(0.0F);
-        const batch tiny = xsimd::select(x > zero, batch(0x1p-100F), batch(-0x1p-100F));
-        v = xsimd::select((v == zero) & (x != zero), tiny, v);
-    }
-    v = clamp(v, qmin, qmax);
-    return round<Mode>(v, random(i));
+                              const f32<Arch>& qmax, const u32<Arch>& random) {
+    return round<Mode>(clamp(in_codes<Arch, Mode>(x, inverse_scale), qmin, qmax), random);
 }
 
 /// v in a register from here on: g++ 12 otherwise loads a vector anew for each of its uses.
