@@ -217,6 +217,12 @@ TEST_CASE("fake_quantize: outputs past the caches have the same bits, aligned or
                 wrong += !test::identical(y[i], fake_quantize_gradient(x[i], x[i], q, ste::clip_code));
             CHECK(wrong == 0);
         }
+        const quantizer drawn{int8, -4, rounding::stochastic, random.bits()};
+        std::fill(y.begin(), y.end(), 77.0F);
+        fake_quantize_backward(x, x, y, drawn, {.estimator = ste::clip_code});
+        for (std::size_t i = 0; i < n; ++i)
+            wrong += !test::identical(y[i], fake_quantize_gradient(x[i], x[i], drawn, ste::clip_code, i));
+        CHECK(wrong == 0);
         // With a threshold's sum, which is that of a gradient in place, and so not past the caches.
         x[77] = 3;
         for (const threshold_term term : {threshold_term::error, threshold_term::beyond}) {

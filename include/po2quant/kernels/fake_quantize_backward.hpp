@@ -94,11 +94,11 @@ void pass_gradient_channels(const Storage* x, const Storage* dy, Storage* dx, st
 }
 
 /// clip_code under stochastic rounding: the gradient passes where the code rounded with the forward pass's bits is
-/// inside [qmin, qmax]. A vector of `count` elements from element i on.
+/// inside [qmin, qmax]. dx of the `count` elements from element i on, a vector or less.
 template <class Arch, storage_type Storage>
-PO2Q_INLINE void pass_stochastic(const Storage* x, const Storage* dy, Storage* dx, std::size_t i, std::size_t count,
-                                 const simd::f32<Arch>& inverse_scale, const grid& g,
-                                 const simd::random_lanes<Arch, rounding::stochastic>& random_at) {
+PO2Q_INLINE simd::f32<Arch> stochastic_gradient(const Storage* x, const Storage* dy, std::size_t i, std::size_t count,
+                                                const simd::f32<Arch>& inverse_scale, const grid& g,
+                                                const simd::random_lanes<Arch, rounding::stochastic>& random_at) {
     using batch = simd::f32<Arch>;
     const batch qmin(g.qmin);
     const batch qmax(g.qmax);
@@ -108,19 +108,24 @@ PO2Q_INLINE void pass_stochastic(const Storage* x, const Storage* dy, Storage* d
     // One code more on either side tells what is beyond from what is at the end.
     const batch code = simd::code_of<Arch, rounding::stochastic>(v, inverse_scale, qmin - batch(1.0F),
                                                                  qmax + batch(1.0F), random_at(i));
-    const batch y = xsimd::select((qmin <= code) & (code <= qmax), gradient, batch(0.0F));
-    if (whole) simd::store_exact<Arch>(dx + i, y);
-    else simd::store_first<Arch>(dx + i, y, count);
+    return xsimd::select((qmin <= code) & (code <= qmax), gradient, batch(0.0F));
 }
 
 template <class Arch, storage_type Storage>
 void pass_gradient_stochastic(const Storage* x, const Storage* dy, Storage* dx, std::size_t n, int exponent,
-                              const grid& g) {
-    constexpr std::size_t lanes = simd::f32<Arch>::size;
-    const simd::f32<Arch> inverse_scale(exp2_float(-exponent));
+                              const grid& given, bool stream = false) {
+    using batch = simd::f32<Arch>;
+    const grid g = given;  // out of reach of what is stored
+    const batch inverse_scale(exp2_float(-exponent));
     const auto random_at = random_of<Arch, rounding::stochastic>(g);
-    for (std::size_t i = 0; i < n; i += lanes)
-        pass_stochastic<Arch>(x, dy, dx, i, n - i < lanes ? n - i : lanes, inverse_scale, g, random_at);
+    const auto part = [&](std::size_t i, std::size_t count) PO2Q_INLINE_LAMBDA {
+        return stochastic_gradient<Arch>(x, dy, i, count, inverse_scale, g, random_at);
+    };
+    const auto all = [&](std::size_t i, batch(&y)[gradient_vectors]) PO2Q_INLINE_LAMBDA {
+        simd::unroll<gradient_vectors>([&](auto k)
+                                           PO2Q_INLINE_LAMBDA { y[k] = part(i + k * batch::size, batch::size); });
+    };
+    store_gradient<Arch>(dx, n, stream, all, part);
 }
 
 /// Channel innermost.
@@ -132,7 +137,9 @@ void pass_gradient_stochastic_channels(const Storage* x, const Storage* dy, Stor
                               PO2Q_INLINE_LAMBDA { return exp2_lanes<Arch>(simd::i32<Arch>(0) - e); };
     const auto random_at = random_of<Arch, rounding::stochastic>(g);
     const auto body = [&](std::size_t i, const simd::f32<Arch>& inverse_scale, std::size_t count) PO2Q_INLINE_LAMBDA {
-        pass_stochastic<Arch>(x, dy, dx, i, count, inverse_scale, g, random_at);
+        const auto y = stochastic_gradient<Arch>(x, dy, i, count, inverse_scale, g, random_at);
+        if (count == simd::f32<Arch>::size) simd::store_exact<Arch>(dx + i, y);
+        else simd::store_first<Arch>(dx + i, y, count);
     };
     for_each_channel_vector<Arch>(n, exponents, channels, first_channel, inverses, body);
 }

@@ -51,7 +51,8 @@ void fake_quantize_backward(std::span<const Storage> input, std::span<const Stor
         const Storage* dy = grad_output.data() + begin;
         Storage* dx = grad_input.data() + begin;
         if (passes_by_code(q.mode, options.estimator))
-            kernels::pass_gradient_stochastic<Arch>(x, dy, dx, end - begin, q.exponent, kernels::grid_of(q, begin));
+            kernels::pass_gradient_stochastic<Arch>(x, dy, dx, end - begin, q.exponent, kernels::grid_of(q, begin),
+                                                    stream);
         else kernels::pass_gradient<Arch>(x, dy, dx, end - begin, {codes.low * scale, codes.high * scale}, stream);
     });
 }
@@ -85,7 +86,8 @@ void fake_quantize_backward(std::span<const Storage> input, std::span<const Stor
         for_each_run(part, inner, channels, [&](std::size_t i, std::size_t count, std::size_t channel) {
             const int e = q.exponents[channel];
             if (by_code)
-                kernels::pass_gradient_stochastic<Arch>(x + i, dy + i, dx + i, count, e, kernels::grid_of(q, i));
+                kernels::pass_gradient_stochastic<Arch>(x + i, dy + i, dx + i, count, e, kernels::grid_of(q, i),
+                                                        stream);
             else
                 kernels::pass_gradient<Arch>(x + i, dy + i, dx + i, count,
                                              {codes.low * exp2_float(e), codes.high * exp2_float(e)}, stream);
@@ -97,8 +99,8 @@ void fake_quantize_backward(std::span<const Storage> input, std::span<const Stor
 
 /// grad_input[i] = input[i] passes ? grad_output[i] : +0, with `input` the x that fake_quantize was given; NaN never
 /// passes. `grad_input` may be `grad_output` or `input` itself; in memory of its own it is written past the caches from
-/// 32 MB on (not where channels are innermost or lie in runs of less than 1024 elements, nor where stochastic codes
-/// decide what passes). All three are of one storage type; nothing is rounded. Errors as fake_quantize's.
+/// 32 MB on (not where channels are innermost or lie in runs of less than 1024 elements). All three are of one storage
+/// type; nothing is rounded. Errors as fake_quantize's.
 template <class Arch = default_arch, storage_range Input = std::span<const float>,
           readable_like<Input> Upstream = std::span<const storage_of<Input>>,
           writable_like<Input> Output = std::span<storage_of<Input>>, executor Executor = serial_executor>
