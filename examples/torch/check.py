@@ -194,6 +194,27 @@ def check_folding():
                 close(a, b, f"{what}, gradient of {name}", 2e-3)
 
 
+def check_off_grid():
+    """Its gradient is how far weights are off their grid point, before folding; 0 beyond the grid's ends."""
+    for depthwise, trained in itertools.product((False, True), repeat=2):
+        layer = Conv2d(6, 6, 3, 1, depthwise, scheme=Scheme(weight_bits=4, trained=trained))
+        layer.norm.running_var.uniform_(0.1, 4)
+        layer.norm.weight.data.uniform_(-2, 2)
+        layer.norm.weight.data[0] = 0
+        loss = layer.off_grid()
+        loss.backward()
+        w = layer.conv.weight.detach().double()
+        fold = (layer.norm.weight.detach() / layer.moving_sigma()).double()[:, None, None, None]
+        exponents = layer.weight.exponents(layer.scaled_weights()).double().reshape(-1, 1, 1, 1)
+        v = w * fold
+        off = v - on_grid(v, exponents, 4, True)
+        wanted = torch.where((off.abs() <= 0.5 * 2.0**exponents) & (fold != 0), off / fold, 0)
+        expect(torch.count_nonzero(wanted) > 30, "weights off the grid")
+        close(layer.conv.weight.grad, wanted, f"off_grid's gradient, depthwise {depthwise}, trained {trained}", 1e-5)
+        close(loss.detach(), 0.5 * wanted.square().sum(), "off_grid", 1e-5)
+        expect(layer.weight.log2_t is None or layer.weight.log2_t.grad is None, "off_grid leaves thresholds alone")
+
+
 @torch.no_grad()
 def check_exactness():
     """Sums of codes are exact in float32: float64 gives a quantized layer the same bits."""
@@ -251,7 +272,7 @@ def check_networks():
 def main():
     torch.manual_seed(1)
     for check in (check_forward_and_backward, check_against_torch, check_thresholds, check_ranges, check_folding,
-                  check_exactness, check_networks):
+                  check_off_grid, check_exactness, check_networks):
         before = len(failures)
         check()
         verdict = "ok" if len(failures) == before else "FAILED"

@@ -12,13 +12,21 @@ on with that when started again. Two programs may share the work: each takes run
     post-training   batch norm folded, ranges watched over 50 batches, nothing trained
     ema             fine-tuning on grids that follow moving averages of ranges: the original project's method
     tqt             fine-tuning with trained thresholds, of weights and activations
-    tqt longer      for 12 epochs at a tenth of the float rate, norms frozen for the last fifth only, depthwise weights
-                    of 8 bits: for weights of 4 bits of CIFAR-10's MobileNet
 
-But for `tqt longer`, fine-tuning starts from float32 of the same seed, at a hundredth of its rate and by a cosine down
-to 0: frozen norms no longer shrink the gradients of large folded weights, and at a tenth runs diverged. Batch norm is
-folded with the batch's correction for the first quarter and frozen for the rest; ranges and thresholds rest for the
-last fifth. Weights learn by SGD with a momentum of 0.9 and a decay of 5e-4, thresholds by Adam at TQT's rate.
+Fine-tuning starts from float32 of the same seed, at a hundredth of its rate and by a cosine down to 0: frozen norms no
+longer shrink the gradients of large folded weights, and at a tenth runs diverged. Batch norm is folded with the batch's
+correction for the first quarter and frozen for the rest; ranges and thresholds rest for the last fifth. Weights learn
+by SGD with a momentum of 0.9 and a decay of 5e-4, thresholds by Adam at TQT's rate.
+
+For weights of 4 bits of CIFAR-10's MobileNet, besides:
+
+    tqt longer             for 12 epochs at a tenth of the float rate, norms frozen for the last fifth only, depthwise
+                           weights of 8 bits
+    float32 twice          a second cycle like float32's, from where that ended
+    tqt twice              from there, 30 epochs at a fifth of the float rate; norms never frozen; thresholds start at
+                           least squared error and rest for the second half; for the last two fifths weights are drawn
+                           to the grid (Conv2d.off_grid), with a factor that grows to 0.1
+    float32 twice again    from there, as long and at the same rate without quantization
 """
 import argparse
 import fcntl
@@ -40,26 +48,38 @@ SEEDS = (0, 1, 2)
 METHODS = (("float32", 32), ("post-training", 8), ("ema", 8), ("tqt", 8), ("tqt", 4), ("float32 again", 32),
            ("post-training", 4))
 LAST_METHODS = (("ema", 4),)
-LONGER = {"epochs": 12, "rate": 0.01, "norms_rest": 0.8}
+# Fine-tuning that is not the data set's.
+TUNING = {"tqt longer": {"epochs": 12, "rate": 0.01, "norms_rest": 0.8},
+          "tqt twice": {"epochs": 30, "rate": 0.02, "norms_rest": 1, "ranges_rest": 0.5, "damping": 0.1},
+          "float32 twice again": {"epochs": 30, "rate": 0.02, "norms_rest": 1}}
 PLAN = [{"data": data, "network": network, "method": method, "weights": bits, "seed": seed}
         for methods in (METHODS, LAST_METHODS)
         for data, network in (("fashion-mnist", "mobilenet_v1_025"), ("cifar-10", "mobilenet_v1_025"),
                               ("fashion-mnist", "resnet_8"), ("cifar-10", "resnet_8"),
                               ("drawn", "resnet_8"))
         for method, bits in methods for seed in SEEDS]
-PLAN += [{"data": "cifar-10", "network": "mobilenet_v1_025", "method": "tqt longer", "weights": 4, "seed": seed}
-         for seed in SEEDS]
+PLAN += [{"data": "cifar-10", "network": "mobilenet_v1_025", "method": method, "weights": bits, "seed": seed}
+         for method, bits in (("tqt longer", 4), ("float32 twice", 32), ("tqt twice", 4), ("float32 twice again", 32)) for seed in SEEDS]
 
 
 def name_of(run):
     return "{data} {network} {method} {weights} {seed}".format(**run)
 
 
+def base_of(run):
+    """The run whose network this one starts with; None where it starts with drawn weights."""
+    if run["method"] == "float32":
+        return None
+    twice = run["method"] in ("tqt twice", "float32 twice again")
+    return run | {"method": "float32 twice" if twice else "float32", "weights": 32}
+
+
 def scheme_of(run):
     """How a run's network is quantized; None for float32."""
-    longer = run["method"] == "tqt longer"
-    return None if run["weights"] == 32 else Scheme(weight_bits=run["weights"], depthwise_bits=8 if longer else 0,
-                                                    trained=run["method"].startswith("tqt"))
+    if run["weights"] == 32:
+        return None
+    return Scheme(weight_bits=run["weights"], depthwise_bits=8 if run["method"] == "tqt longer" else 0,
+                  trained=run["method"].startswith("tqt"), least_error=run["method"] == "tqt twice")
 
 
 def execute(run, data, out):
@@ -78,17 +98,15 @@ def execute(run, data, out):
             training.step()
         return {"epochs": epochs, "loss": training.last_loss()}
 
-    if run["method"] == "float32":
+    if base_of(run) is not None:
+        network.load_state_dict(torch.load(checkpoint_of(base_of(run), out)), strict=False)
+    if run["method"] in ("float32", "float32 twice"):
         result |= train(recipe.epochs, FLOAT_RATE, False)
     else:
-        floats = torch.load(checkpoint_of(run | {"method": "float32", "weights": 32}, out))
-        network.load_state_dict(floats, strict=False)
         if scheme is not None:
             calibrate(network, batches, scheme.delay)
-        if run["method"] == "tqt longer":
-            result |= train(**LONGER)
-        elif run["method"] != "post-training":
-            result |= train(recipe.tuning_epochs, TUNING_RATE)
+        if run["method"] != "post-training":
+            result |= train(**TUNING.get(run["method"], {"epochs": recipe.tuning_epochs, "rate": TUNING_RATE}))
     save(network.state_dict(), checkpoint_of(run, out))
     metrics = tested(network, data.task, data.test)
     return result | {"correct": metrics["right"], "images": metrics["answers"],
@@ -114,9 +132,9 @@ def train_all(options, out):
     def next_run():
         finished = {name_of(result) for result in read_results(results)}
         for run in PLAN:
-            needs_float = run["method"] != "float32"
+            base = base_of(run)
             if name_of(run) in finished or not re.search(options.filter, name_of(run)) or (
-                    needs_float and name_of(run | {"method": "float32", "weights": 32}) not in finished):
+                    base is not None and name_of(base) not in finished):
                 continue
             lock = open(out / f"{name_of(run).replace(' ', '-')}.lock", "w", encoding="utf-8")
             try:
@@ -141,7 +159,8 @@ def train_all(options, out):
 
 
 def summary_of(results):
-    """Of every data set, network, method and bits of weights: percent right by seed, what is off float32 by seed."""
+    """Of every data set, network, method and bits of weights: percent right by seed, and by seed what is off the
+    float32 that it starts from."""
     percent = {name_of(r): 100 * r["correct"] / r["images"] for r in results}
     rows = {}
     for run in PLAN:
@@ -150,19 +169,18 @@ def summary_of(results):
                                   {"seeds": [], "percent": [], "off_float32": []})
             row["seeds"].append(run["seed"])
             row["percent"].append(percent[name_of(run)])
-            row["off_float32"].append(percent[name_of(run)]
-                                      - percent[name_of(run | {"method": "float32", "weights": 32})])
+            row["off_float32"].append(percent[name_of(run)] - percent[name_of(base_of(run) or run)])
     return rows
 
 
 def print_table(rows):
-    """Means over the seeds, in brackets largest - smallest; the mean of what is off float32 of the same seed."""
+    """Means over the seeds, in brackets largest - smallest; the mean of what is off the row's float32, by seed."""
     def cell(data, network, method, bits):
         row = rows.get((data, network, method, bits))
         if row is None:
             return "–"
         count = len(row["seeds"])
-        off = "" if method == "float32" else f", {statistics.fmean(row['off_float32']):+.2f}"
+        off = "" if method in ("float32", "float32 twice") else f", {statistics.fmean(row['off_float32']):+.2f}"
         missing = "" if count == len(SEEDS) else f", {count} of {len(SEEDS)}"
         return (f"{statistics.fmean(row['percent']):.2f} ({max(row['percent']) - min(row['percent']):.2f}){off}"
                 f"{missing}")
@@ -177,6 +195,10 @@ def print_table(rows):
                 print(f"| {data}, `{network}`, longer | int4, depthwise int8 |",
                       " | ".join((cell(data, network, "float32", 32), cell(data, network, "float32 again", 32), "–", "–",
                                   cell(data, network, "tqt longer", bits))), "|")
+            if bits == 4 and (data, network, "tqt twice", bits) in rows:
+                print(f"| {data}, `{network}`, twice | int4 |",
+                      " | ".join((cell(data, network, "float32 twice", 32), cell(data, network, "float32 twice again", 32),
+                                  "–", "–", cell(data, network, "tqt twice", bits))), "|")
 
 
 def main():

@@ -6,10 +6,11 @@ import os
 import torch
 
 import data as datasets
-from layers import OutputQuantizer, freeze_norms, freeze_ranges
+from layers import OutputQuantizer, freeze_norms, freeze_ranges, off_grid
 
 FLOAT_RATE, TUNING_RATE = 0.1, 0.001
 FLOAT_RISES, TUNING_RISES = 0.1, 0.02  # shares of the steps in which the rate rises
+DAMPING_STARTS = 0.6  # the share of the steps
 NORMS_REST, RANGES_REST = 0.25, 0.8  # the shares of fine-tuning from which norms, and ranges and thresholds, are frozen
 
 
@@ -48,11 +49,13 @@ def optimizers_of(network, rate, steps, rises, batch):
 
 class Training:
     """A cycle of SGD over `steps` batches. With `tuning`, norms, ranges and thresholds rest from their shares of it on.
-    Saved after any step and loaded by another program it goes on with the same bits."""
+    The loss has off_grid added, from the share DAMPING_STARTS on and with a factor that then grows in a line from 0 to
+    `damping`. Saved after any step and loaded by another program it goes on with the same bits."""
 
-    def __init__(self, network, batches, steps, rate, tuning=False, norms_rest=NORMS_REST):
+    def __init__(self, network, batches, steps, rate, tuning=False, norms_rest=NORMS_REST, ranges_rest=RANGES_REST,
+                 damping=0.0):
         self.network, self.batches, self.steps, self.tuning = network, batches, steps, tuning
-        self.norms_rest = norms_rest
+        self.norms_rest, self.ranges_rest, self.damping = norms_rest, ranges_rest, damping
         self.optimizers = optimizers_of(network, rate, steps, TUNING_RISES if tuning else FLOAT_RISES, batches.size)
         self.losses, self.rates = [], []  # of the steps done
 
@@ -64,13 +67,14 @@ class Training:
         network = self.network.train()
         if self.tuning and self.done >= self.norms_rest * self.steps:
             freeze_norms(network)
-        if self.tuning and self.done >= RANGES_REST * self.steps:
+        if self.tuning and self.done >= self.ranges_rest * self.steps:
             freeze_ranges(network)
         self.rates.append(self.optimizers[0][0].param_groups[0]["lr"])
         images, labels = next(self.batches)
         network.zero_grad()
         loss = self.batches.data.task.loss(network(images), labels)
-        loss.backward()
+        damping = self.damping * (self.done / self.steps - DAMPING_STARTS) / (1 - DAMPING_STARTS)
+        (loss + damping * off_grid(network) if damping > 0 else loss).backward()
         for optimizer, schedule in self.optimizers:
             optimizer.step()
             schedule.step()

@@ -1,6 +1,8 @@
 // Layers on targets: where everything fits, the target's own arithmetic gives our codes; where not, it says what.
 #include <po2quant/inference/target_fit.hpp>
 
+#include <array>
+
 #include <po2quant/reference/saturating_dot.hpp>
 #include <po2quant/training/quantize_bias.hpp>
 
@@ -246,10 +248,35 @@ TEST_CASE("presets: what is trained is what is deployed, and quantizes as the ta
         CHECK(target->activations == target->requantize);
         CHECK(target->accumulator_bits >= target->bias_bits);
     }
-    const quantizer weight{.exponent = 0, .mode = targets::vitis.weights};
-    const quantizer activation{.exponent = 0, .mode = targets::vitis.activations};
-    CHECK(quantize(-2.5F, weight) == -3);
-    CHECK(quantize(-2.5F, activation) == -2);
+    // Ties as each tool's sources have them, and whether the gradient passes at 127.25, which rounds to 127.
+    struct expected {
+        const target_preset& target;
+        std::array<int, 4> activations;  // of −2.5, −1.5, 1.5, 2.5
+        std::array<int, 4> parameters;   // of weights and biases
+        bool passes;
+    };
+    constexpr std::array up{-2, -1, 2, 3};
+    constexpr std::array even{-2, -2, 2, 2};
+    constexpr std::array away{-3, -2, 2, 3};
+    const expected all[] = {{targets::tensorflow, up, up, false}, {targets::graffitist, even, even, true},
+                            {targets::esp32_s3, up, up, true},    {targets::esp32_p4, even, even, true},
+                            {targets::cmsis_q7, up, even, true},  {targets::nnom, up, even, true},
+                            {targets::vitis, up, away, true}};
+    REQUIRE(std::size(all) == std::size(targets::all));
+    for (const expected& e : all) {
+        INFO(e.target.name);
+        const auto ties = [](rounding mode) {
+            const quantizer q{.exponent = 0, .mode = mode};
+            return std::array{quantize(-2.5F, q), quantize(-1.5F, q), quantize(1.5F, q), quantize(2.5F, q)};
+        };
+        CHECK(ties(e.target.activations) == e.activations);
+        CHECK(ties(e.target.weights) == e.parameters);
+        CHECK(ties(e.target.bias) == e.parameters);
+        const quantizer q{.exponent = 0, .mode = e.target.activations};
+        CHECK((fake_quantize_gradient(127.25F, 1.0F, q, e.target.estimator) != 0) == e.passes);
+        CHECK(fake_quantize_gradient(127.75F, 1.0F, q, e.target.estimator) == 0);
+        CHECK(fake_quantize_gradient(-127.75F, 1.0F, q, e.target.estimator) == 1.0F);
+    }
 }
 
 }  // namespace
