@@ -145,7 +145,7 @@ class Conv2d(nn.Module):
         Nagel and others, 2022, who do this to folded weights)."""
         with torch.no_grad():
             fold = (self.norm.weight / self.moving_sigma())[:, None, None, None]
-            folded = self.conv.weight * fold
+            folded = self.scaled_weights()
             rounded = self.weight(folded)
             step = 2.0 ** self.weight.exponents(folded).reshape(-1, 1, 1, 1)
             counts = ((folded - rounded).abs() <= 0.5 * step) & (fold != 0)
