@@ -174,7 +174,7 @@ private:
         return mix_bits(mix_bits(lows ^ keys) + keys);
     }
     /// Of any block of 2^32 elements, which share a key, or on both sides of a block's end.
-    [[gnu::noinline, gnu::cold]] u32<Arch> in_any_block(std::size_t i) const {
+    [[gnu::noinline]] u32<Arch> in_any_block(std::size_t i) const {
         const std::uint64_t index = first_ + i;
         const auto block = static_cast<std::uint32_t>(index >> 32);
         const std::uint32_t behind = ~static_cast<std::uint32_t>(index);
