@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from functions import fake_quantize, ops, trained_threshold
-from layers import Conv2d, Predictor, Scheme, freeze_norms, freeze_ranges, quantized_bias
+from layers import Conv2d, OutputQuantizer, Predictor, Scheme, freeze_norms, freeze_ranges, quantized_bias
 from networks import DETECTORS, NETWORKS
 
 SHAPES = ((1,), (7,), (3, 5), (4, 3, 9, 7), (16, 1, 3, 3), (2, 64, 17, 16), (200000,))
@@ -175,7 +175,7 @@ def check_folding():
     for depthwise in (False, True):
         layer = Conv2d(6, 6, 3, 2, depthwise, scheme=Scheme(weight_bits=16, delay=0))
         layer.output = torch.nn.Identity()
-        layer.output.quantizing = True
+        layer.output.quantizing, layer.output.exponent = True, lambda: 0
         layer.norm.running_var.uniform_(0.5, 2)
         layer.norm.running_mean.normal_()
         x, dy = torch.randn(8, 6, 9, 9), torch.randn(8, 6, 5, 5)
@@ -222,7 +222,7 @@ def check_exactness():
         x, = inputs
         what = f"float32 beside float64 {tuple(layer.conv.weight.shape)}"
         if isinstance(layer, Predictor):
-            w, b = layer.weight(layer.conv.weight), quantized_bias(layer.conv.bias)
+            w, b = layer.weight(layer.conv.weight), layer.bias()
             wide = F.conv2d(x.double(), w.double(), b.double())
             same(layer.output(wide.float()), output, what)
         else:
@@ -237,6 +237,34 @@ def check_exactness():
             if isinstance(layer, (Conv2d, Predictor)):
                 layer.register_forward_hook(compare)
         network(x)
+
+
+@torch.no_grad()
+def check_deployment():
+    """A layer computes what integers do, where its outputs are on coarser, the same and finer grids than its sums are;
+    where they are not coarser, the bias loses what is below those."""
+    inputs, outputs, channels = -4, -6, 14
+    source = OutputQuantizer(Scheme())
+    source.exponent = lambda: inputs
+    for depthwise in (False, True):
+        layer = Conv2d(channels, channels, 3, 1, depthwise, scheme=Scheme(4, trained=True, delay=0), source=source)
+        weights = torch.arange(-8, 6).int() if depthwise else int32(-2)
+        layer.weight.log2_t.data = weights.double() + 3 if depthwise else torch.tensor([1.0], dtype=torch.float64)
+        layer.output.log2_t.data = torch.tensor([outputs + 7.0], dtype=torch.float64)
+        layer.eval().conv.weight.data *= 8
+        layer.norm.running_mean.normal_(0, 0.1)
+        codes = torch.randint(-128, 128, (4, channels, 5, 5)).double()
+        found = layer.output(layer.folded((codes * 2.0**inputs).float())) * 2.0**-outputs
+        same(layer.weight.exponents(layer.scaled_weights()), weights, "exponents of weights")
+        w, b = layer.folded_weights(), quantized_bias(layer.offset())
+        sums = weights.double() + inputs
+        whole = lambda values, exponents: values.double() / 2.0 ** exponents.reshape(-1, *[1] * (values.dim() - 1))
+        accumulated = layer.convolve(codes, whole(w, weights), whole(b, sums).floor())
+        lost = whole(b, sums) != whole(b, sums).floor()
+        scale = 2.0 ** (sums - outputs).reshape(-1, 1, 1)
+        what = f"integers, {'depthwise' if depthwise else 'dense'}"
+        same(found.double(), (accumulated * scale + 0.5).floor().clamp(-128, 127), what)
+        expect(lost[sums < outputs].any() and lost[sums >= outputs].any() if depthwise else lost.any(), what + ": bias")
 
 
 def flat(outputs):
@@ -272,7 +300,7 @@ def check_networks():
 def main():
     torch.manual_seed(1)
     for check in (check_forward_and_backward, check_against_torch, check_thresholds, check_ranges, check_folding,
-                  check_off_grid, check_exactness, check_networks):
+                  check_off_grid, check_exactness, check_deployment, check_networks):
         before = len(failures)
         check()
         verdict = "ok" if len(failures) == before else "FAILED"

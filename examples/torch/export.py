@@ -22,12 +22,11 @@ from torch import nn
 
 import data as datasets
 from functions import ops
-from layers import BIAS_BITS, Conv2d, quantized_bias
+from layers import BIAS_BITS, IMAGE_EXPONENT, Conv2d, quantized_bias
 from networks import NETWORKS, Residual, Ssd
 from train import checkpoint_of, scheme_of
 
 WHOLE_LAYERS = 16  # images of which every layer is compared
-INPUT_EXPONENT = -7
 
 
 def codes_of(values, exponents, dtype):
@@ -52,7 +51,7 @@ class Writer:
         self.modules, self.grids = {}, {}  # by op: whose output its result is; its exponent, None for floats, and type
         self.of_all = []  # ops whose results are compared of all images
         self.model = {"format": "po2net", "version": 1, "name": name,
-                      "input": {"name": "image", "shape": [1, *shape], "exponent": INPUT_EXPONENT, "bits": 8}}
+                      "input": {"name": "image", "shape": [1, *shape], "exponent": IMAGE_EXPONENT, "bits": 8}}
 
     def save(self, name, array):
         np.save(self.folder / name, array)
@@ -75,10 +74,10 @@ class Writer:
                 "exponent": exponents[0] if len(exponents) == 1 else exponents,
                 "int": self.save(f"{name}.weights.npy", array)}
 
-    def bias(self, name, values):
+    def bias(self, name, values, quantized):
         exponent = int(ops.exponents_for(ops.observe(values), BIAS_BITS))
         return {"quantized": True, "bits": BIAS_BITS, "exponent": exponent,
-                "int": self.save(f"{name}.bias.npy", codes_of(quantized_bias(values), exponent, np.int16))}
+                "int": self.save(f"{name}.bias.npy", codes_of(quantized, exponent, np.int16))}
 
     def conv(self, name, layer, source):
         conv = layer.conv
@@ -90,7 +89,7 @@ class Writer:
                         kernel=list(conv.kernel_size), stride=list(conv.stride), pad=[pad] * 4, cin=conv.in_channels,
                         cout=conv.out_channels, activation=clamp,
                         weights=self.weights(name, layer.weight, layer.scaled_weights(), *layout),
-                        bias=self.bias(name, layer.offset()))
+                        bias=self.bias(name, layer.offset(), layer.folded_bias()))
 
     def residual(self, name, block, source):
         first = self.conv(f"{name}.first", block.first, source)
@@ -105,10 +104,10 @@ class Writer:
             source = (self.residual if isinstance(layer, Residual) else self.conv)(f"{name}.{i}", layer, source)
         return source
 
-    def pointwise(self, name, quantizer, weight, bias, source, **where):
+    def pointwise(self, name, quantizer, weight, bias, quantized_bias, source, **where):
         """A 1x1 convolution with a bias instead of a norm."""
         return self.add(name, "conv2d", [source], kernel=[1, 1], cin=weight.shape[1], cout=weight.shape[0],
-                        weights=self.weights(name, quantizer, weight), bias=self.bias(name, bias), **where)
+                        weights=self.weights(name, quantizer, weight), bias=self.bias(name, bias, quantized_bias), **where)
 
     def classifier(self, network):
         value = self.sequence("features", network.features, "image")
@@ -120,7 +119,8 @@ class Writer:
         value = self.add("pool", "avg_pool2d", [value], network.pool, network.pool.output.exponent(),
                          kernel=list(shapes[0]))
         last = network.classifier
-        self.pointwise("classes", last.quantizer, last.weight[:, :, None, None], last.bias, value, module=last)
+        self.pointwise("classes", last.quantizer, last.weight[:, :, None, None], last.bias,
+                       quantized_bias(last.bias), value, module=last)
         self.of_all = ["classes"]
         return ["classes"]
 
@@ -141,8 +141,8 @@ class Writer:
             tower = self.conv(f"towers.{i}", network.towers[i], value)
             for name, predictors, parts in (("codes", network.codes, codes), ("scores", network.scores, scores)):
                 of = predictors[i]
-                parts.append((self.pointwise(f"{name}.{i}", of.weight, of.conv.weight, of.conv.bias, tower, module=of,
-                                             exponent=of.output.exponent()), anchors))
+                parts.append((self.pointwise(f"{name}.{i}", of.weight, of.conv.weight, of.conv.bias, of.bias(), tower,
+                                             module=of, exponent=of.output.exponent()), anchors))
         self.together("codes", network.all_codes, codes, 4)
         self.together("logits", network.all_scores, scores, network.labels)
         self.add("scores", "sigmoid", ["logits"])
@@ -187,7 +187,7 @@ class Writer:
                 np.save(folder / "graph_f32_int8_input.scores.npy", floats)
         for hook in hooks:
             hook.remove()
-        goldens = {"images": named, "input_exponent": INPUT_EXPONENT, "sha256": digests}
+        goldens = {"images": named, "input_exponent": IMAGE_EXPONENT, "sha256": digests}
         (folder / "goldens.json").write_text(json.dumps(goldens), encoding="utf-8")
         return task.metrics(answers, labels)
 

@@ -42,9 +42,14 @@ OutputQuantizerImpl::OutputQuantizerImpl(const Scheme& scheme)
     if (scheme.trained) log2_t = register_parameter("log2_t", thresholds(1));
 }
 
+const Tensor& OutputQuantizerImpl::started_threshold() const {
+    if (log2_t.isnan().any().item<bool>()) start(log2_t, ops::ema_range_current(range).slice(1, 0, 2).abs().amax(1));
+    return log2_t;
+}
+
 int OutputQuantizerImpl::exponent() const {
     const Tensor of_all =
-        log2_t.defined() ? ops::tqt_exponents(log2_t) : ops::exponents_for(ops::ema_range_current(range));
+        log2_t.defined() ? ops::tqt_exponents(started_threshold()) : ops::exponents_for(ops::ema_range_current(range));
     return of_all.item<int>();
 }
 
@@ -54,12 +59,8 @@ Tensor OutputQuantizerImpl::forward(const Tensor& x) {
         if (watching) ops::ema_range_update(range, ops::observe(x));
         return x;
     }
-    const Tensor tracked = ops::ema_range_current(range);
-    if (log2_t.defined()) {
-        if (log2_t.isnan().any().item<bool>()) start(log2_t, tracked.slice(1, 0, 2).abs().amax(1));
-        return trained_threshold(x, log2_t);
-    }
-    const Tensor exponents = ops::exponents_for(tracked);
+    if (log2_t.defined()) return trained_threshold(x, started_threshold());
+    const Tensor exponents = ops::exponents_for(ops::ema_range_current(range));
     if (!watching) return fake_quantize(x, exponents);
     // The exponent comes from the steps before this one, so one pass does for both.
     const auto [y, seen] = fake_quantize_observing(x, exponents);
@@ -71,7 +72,15 @@ Tensor quantized_bias(const Tensor& bias) {
     return fake_quantize(bias, ops::exponents_for(ops::observe(bias), bias_bits), 0, bias_bits);
 }
 
-Conv2dImpl::Conv2dImpl(const Conv2dOptions& given, const std::optional<Scheme>& scheme) : options(given) {
+Tensor deployed_bias(const Tensor& bias, const Tensor& sums, int output) {
+    const Tensor quantized = quantized_bias(bias);
+    const Tensor step = sums.to(at::kDouble).exp2().to(at::kFloat);
+    const Tensor floored = (quantized.detach() / step).floor() * step;
+    return torch::where(sums < output, quantized, quantized + (floored - quantized).detach());
+}
+
+Conv2dImpl::Conv2dImpl(const Conv2dOptions& given, const std::optional<Scheme>& scheme, OutputQuantizer source)
+    : options(given), source_(std::move(source)) {
     conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(given.inputs, given.outputs, given.kernel)
                                                          .stride(given.stride)
                                                          .padding(given.kernel / 2)
@@ -90,6 +99,11 @@ Tensor Conv2dImpl::moving_sigma() const { return (norm->running_var + norm->opti
 Tensor Conv2dImpl::scaled_weights() const { return conv->weight * (norm->weight / moving_sigma()).view({-1, 1, 1, 1}); }
 
 Tensor Conv2dImpl::offset() const { return norm->bias - norm->running_mean * norm->weight / moving_sigma(); }
+
+Tensor Conv2dImpl::folded_bias() const {
+    const Tensor sums = weight->exponents(scaled_weights().detach()) + (source_ ? source_->exponent() : image_exponent);
+    return deployed_bias(offset(), sums, output->exponent());
+}
 
 /// In float32, as every step before the quantization.
 Tensor Conv2dImpl::normalized(const Tensor& x) {
@@ -134,14 +148,14 @@ Tensor Conv2dImpl::forward(const Tensor& x) {
 }
 
 LinearImpl::LinearImpl(std::int64_t inputs, std::int64_t outputs, const std::optional<Scheme>& scheme,
-                       std::optional<std::int64_t> weight_bits, OutputQuantizer clock)
-    : torch::nn::LinearImpl(inputs, outputs), clock_(std::move(clock)) {
+                       std::optional<std::int64_t> weight_bits, OutputQuantizer source)
+    : torch::nn::LinearImpl(inputs, outputs), source_(std::move(source)) {
     if (scheme)
         quantizer = register_module("quantizer", WeightQuantizer(*scheme, weight_bits.value_or(scheme->weight_bits)));
 }
 
 Tensor LinearImpl::forward(const Tensor& x) {
-    if (!clock_ || !clock_->quantizing()) return torch::nn::LinearImpl::forward(x);
+    if (!source_ || !source_->quantizing()) return torch::nn::LinearImpl::forward(x);
     return torch::linear(x, quantizer(weight), quantized_bias(bias));
 }
 

@@ -15,6 +15,7 @@ namespace po2quant_torch {
 using at::Tensor;
 
 inline constexpr std::int64_t bias_bits = 16;
+inline constexpr int image_exponent = -7;
 
 /// How a network is quantized.
 struct Scheme {
@@ -50,11 +51,18 @@ public:
     Tensor range;
     Tensor log2_t;  ///< undefined where the exponent comes from the range
     bool frozen = false;
+
+private:
+    const Tensor& started_threshold() const;
 };
 TORCH_MODULE(OutputQuantizer);
 
-/// 16-bit codes with an exponent of their own. What is finer than the accumulators, integers round off exactly.
+/// 16-bit codes with an exponent of their own.
 Tensor quantized_bias(const Tensor& bias);
+
+/// quantized_bias as integers add it, to sums on the grids 2^sums: floored to these. Where outputs are coarser, on
+/// 2^output, that changes none of them, and the bias stays as it is; where they are not, the floor is computed here.
+Tensor deployed_bias(const Tensor& bias, const Tensor& sums, int output);
 
 struct Conv2dOptions {
     std::int64_t inputs;
@@ -71,13 +79,16 @@ struct Conv2dOptions {
 ///   w_q = the grid's γ·w/σ_M                             of the moving averages: it does not jitter
 ///   y = conv(x, w_q) · σ_M/σ_B + β − γ·μ_B/σ_B           the batch's own normalization, while norms are not frozen
 ///   y = conv(x, w_q) + the grid's (β − γ·μ_M/σ_M)        frozen, and outside of training: what is deployed
+///
+/// Its inputs are the outputs that `source` quantizes, or images.
 class Conv2dImpl : public torch::nn::Module {
 public:
-    explicit Conv2dImpl(const Conv2dOptions& options, const std::optional<Scheme>& scheme = {});
+    explicit Conv2dImpl(const Conv2dOptions& options, const std::optional<Scheme>& scheme = {},
+                        OutputQuantizer source = nullptr);
     Tensor scaled_weights() const;  ///< γ·w/σ_M
     Tensor offset() const;          ///< β − γ·μ_M/σ_M
     Tensor folded_weights() { return weight(scaled_weights()); }
-    Tensor folded_bias() const { return quantized_bias(offset()); }
+    Tensor folded_bias() const;
     Tensor forward(const Tensor& x);
 
     const Conv2dOptions options;
@@ -93,20 +104,22 @@ private:
     Tensor convolve(const Tensor& x, const Tensor& w, const Tensor& b = {}) const;
     Tensor folded(const Tensor& x);
     Tensor activated(const Tensor& x) const;
+
+    OutputQuantizer source_;  // not a part of this module
 };
 TORCH_MODULE(Conv2d);
 
-/// The classifier: weights and bias on their grids, sums as they are. It quantizes when `clock` does.
+/// The classifier: weights and bias on their grids, sums as they are. It quantizes when its source does.
 class LinearImpl : public torch::nn::LinearImpl {
 public:
     LinearImpl(std::int64_t inputs, std::int64_t outputs, const std::optional<Scheme>& scheme = {},
-               std::optional<std::int64_t> weight_bits = {}, OutputQuantizer clock = nullptr);
+               std::optional<std::int64_t> weight_bits = {}, OutputQuantizer source = nullptr);
     Tensor forward(const Tensor& x);
 
     WeightQuantizer quantizer{nullptr};
 
 private:
-    OutputQuantizer clock_;  // not a part of this module
+    OutputQuantizer source_;  // not a part of this module
 };
 TORCH_MODULE(Linear);
 

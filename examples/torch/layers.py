@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from functions import fake_quantize, fake_quantize_observing, ops, trained_threshold
 
 BIAS_BITS = 16
+IMAGE_EXPONENT = -7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +64,15 @@ class OutputQuantizer(nn.Module):
     def quantizing(self):
         return ops.ema_range_quantizing(self.range)
 
+    def started_threshold(self):
+        if self.log2_t.isnan().any():
+            self.log2_t.data = ops.ema_range_current(self.range)[:, :2].abs().amax(1).log2()
+        return self.log2_t
+
     def exponent(self):
         if self.log2_t is None:
             return int(ops.exponents_for(ops.ema_range_current(self.range)))
-        return int(ops.tqt_exponents(self.log2_t.detach(), 8))
+        return int(ops.tqt_exponents(self.started_threshold().detach(), 8))
 
     def forward(self, x):
         watching = self.training and not self.frozen
@@ -74,12 +80,9 @@ class OutputQuantizer(nn.Module):
             if watching:
                 ops.ema_range_update(self.range, ops.observe(x.detach()))
             return x
-        tracked = ops.ema_range_current(self.range)
         if self.log2_t is not None:
-            if self.log2_t.isnan().any():
-                self.log2_t.data = tracked[:, :2].abs().amax(1).log2()
-            return trained_threshold(x, self.log2_t)
-        exponents = ops.exponents_for(tracked)
+            return trained_threshold(x, self.started_threshold())
+        exponents = ops.exponents_for(ops.ema_range_current(self.range))
         if not watching:
             return fake_quantize(x, exponents)
         # The exponent comes from the steps before this one, so one pass does for both.
@@ -88,9 +91,29 @@ class OutputQuantizer(nn.Module):
         return y
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What made a layer's inputs: the quantizer of other layers' outputs, which is no part of the layer; None for
+    images."""
+
+    quantizer: nn.Module | None = None
+
+    def exponent(self):
+        return IMAGE_EXPONENT if self.quantizer is None else self.quantizer.exponent()
+
+
 def quantized_bias(bias):
-    """16-bit codes with an exponent of their own. What is finer than the accumulators, integers round off exactly."""
+    """16-bit codes with an exponent of their own."""
     return fake_quantize(bias, ops.exponents_for(ops.observe(bias.detach()), BIAS_BITS), 0, BIAS_BITS)
+
+
+def deployed_bias(bias, sums, output):
+    """quantized_bias as integers add it, to sums on the grids 2^sums: floored to these. Where outputs are coarser, on
+    2^output, that changes none of them, and the bias stays as it is; where they are not, the floor is computed here."""
+    quantized = quantized_bias(bias)
+    step = torch.exp2(sums.double()).float()
+    floored = (quantized.detach() / step).floor() * step
+    return torch.where(sums < output, quantized, quantized + (floored - quantized).detach())
 
 
 class Conv2d(nn.Module):
@@ -101,7 +124,8 @@ class Conv2d(nn.Module):
         y = conv(x, w_q) + the grid's (β − γ·μ_M/σ_M)        frozen, and outside of training: what is deployed
     """
 
-    def __init__(self, inputs, outputs, kernel=1, stride=1, depthwise=False, activation=None, scheme=None, bits=None):
+    def __init__(self, inputs, outputs, kernel=1, stride=1, depthwise=False, activation=None, scheme=None, bits=None,
+                 source=None):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=inputs if depthwise else 1,
                               bias=False)
@@ -113,6 +137,7 @@ class Conv2d(nn.Module):
             bits = bits or (depthwise and scheme.depthwise_bits) or scheme.weight_bits
             self.weight = WeightQuantizer(scheme, bits, outputs if depthwise else 1)
         self.output = None if scheme is None else OutputQuantizer(scheme)
+        self.source = Source(source)
 
     def normalized(self, x):
         """In float32, as every step before the quantization."""
@@ -136,7 +161,8 @@ class Conv2d(nn.Module):
         return self.weight(self.scaled_weights())
 
     def folded_bias(self):
-        return quantized_bias(self.offset())
+        sums = self.weight.exponents(self.scaled_weights().detach()) + self.source.exponent()
+        return deployed_bias(self.offset(), sums, self.output.exponent())
 
     def off_grid(self):
         """½·Σ(w − w')², w' what folding puts on the grid point that w is rounded to; weights beyond the ends of the
@@ -175,17 +201,17 @@ class Conv2d(nn.Module):
 
 
 class Linear(nn.Linear):
-    """The classifier: weights and bias on their grids, sums as they are. It quantizes when `clock` does."""
+    """The classifier: weights and bias on their grids, sums as they are. It quantizes when its source does."""
 
-    def __init__(self, inputs, outputs, scheme=None, bits=None, clock=None):
+    def __init__(self, inputs, outputs, scheme=None, bits=None, source=None):
         super().__init__(inputs, outputs)
-        self.clock = [clock]  # a list, so that it does not become a part of this module
+        self.source = Source(source)
         if scheme is not None:
             self.quantizer = WeightQuantizer(scheme, bits or scheme.weight_bits)
 
     def forward(self, x):
-        clock, = self.clock
-        if clock is None or not clock.quantizing:
+        source = self.source.quantizer
+        if source is None or not source.quantizing:
             return super().forward(x)
         return F.linear(x, self.quantizer(self.weight), quantized_bias(self.bias))
 
@@ -193,19 +219,24 @@ class Linear(nn.Linear):
 class Predictor(nn.Module):
     """A 1x1 convolution with a bias, its grid."""
 
-    def __init__(self, inputs, outputs, scheme=None, bits=None):
+    def __init__(self, inputs, outputs, scheme=None, bits=None, source=None):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 1)
         if scheme is not None:
             self.weight = WeightQuantizer(scheme, bits or scheme.weight_bits)
         self.output = None if scheme is None else OutputQuantizer(scheme)
+        self.source = Source(source)
+
+    def bias(self):
+        sums = self.weight.exponents(self.conv.weight.detach()) + self.source.exponent()
+        return deployed_bias(self.conv.bias, sums, self.output.exponent())
 
     def forward(self, x):
         if self.output is None:
             return self.conv(x)
         if not self.output.quantizing:
             return self.output(self.conv(x))
-        return self.output(F.conv2d(x, self.weight(self.conv.weight), quantized_bias(self.conv.bias)))
+        return self.output(F.conv2d(x, self.weight(self.conv.weight), self.bias()))
 
 
 class Join(nn.Module):

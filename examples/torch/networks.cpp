@@ -10,23 +10,23 @@ constexpr struct {
 
 torch::nn::Sequential mobilenet_features(std::int64_t channels, const std::optional<Scheme>& scheme) {
     constexpr auto relu6 = po2quant::activation::relu6;
-    torch::nn::Sequential layers(Conv2d(Conv2dOptions{.inputs = channels,
-                                                      .outputs = 8,
-                                                      .kernel = 3,
-                                                      .stride = 2,
-                                                      .activation = relu6,
-                                                      .weight_bits = first_and_last_bits},
-                                        scheme));
+    torch::nn::Sequential layers;
+    OutputQuantizer source = nullptr;
+    const auto add = [&](const Conv2dOptions& options) {
+        const Conv2d layer(options, scheme, source);
+        layers->push_back(layer);
+        source = layer->output;
+    };
     std::int64_t width = 8;
+    add({.inputs = channels,
+         .outputs = width,
+         .kernel = 3,
+         .stride = 2,
+         .activation = relu6,
+         .weight_bits = first_and_last_bits});
     for (const auto& [outputs, stride] : blocks) {
-        layers->push_back(Conv2d(Conv2dOptions{.inputs = width,
-                                               .outputs = width,
-                                               .kernel = 3,
-                                               .stride = stride,
-                                               .depthwise = true,
-                                               .activation = relu6},
-                                 scheme));
-        layers->push_back(Conv2d(Conv2dOptions{.inputs = width, .outputs = outputs, .activation = relu6}, scheme));
+        add({.inputs = width, .outputs = width, .kernel = 3, .stride = stride, .depthwise = true, .activation = relu6});
+        add({.inputs = width, .outputs = outputs, .activation = relu6});
         width = outputs;
     }
     return layers;

@@ -15,8 +15,8 @@ def mobilenet_features(channels, scheme):
     layers = [Conv2d(channels, 8, 3, 2, activation=nn.ReLU6(), scheme=scheme, bits=FIRST_AND_LAST_BITS)]
     width = 8
     for outputs, stride in blocks:
-        layers.append(Conv2d(width, width, 3, stride, True, nn.ReLU6(), scheme))
-        layers.append(Conv2d(width, outputs, activation=nn.ReLU6(), scheme=scheme))
+        layers.append(Conv2d(width, width, 3, stride, True, nn.ReLU6(), scheme, source=layers[-1].output))
+        layers.append(Conv2d(width, outputs, activation=nn.ReLU6(), scheme=scheme, source=layers[-1].output))
         width = outputs
     return nn.Sequential(*layers)
 
@@ -37,13 +37,18 @@ class MobileNetV1(nn.Module):
 class Residual(nn.Module):
     """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
 
-    def __init__(self, inputs, outputs, stride, scheme=None):
+    def __init__(self, inputs, outputs, stride, scheme=None, source=None):
         super().__init__()
-        self.first = Conv2d(inputs, outputs, 3, stride, activation=nn.ReLU(), scheme=scheme)
-        self.second = Conv2d(outputs, outputs, 3, scheme=scheme)
+        self.first = Conv2d(inputs, outputs, 3, stride, activation=nn.ReLU(), scheme=scheme, source=source)
+        self.second = Conv2d(outputs, outputs, 3, scheme=scheme, source=self.first.output)
         changes = stride != 1 or inputs != outputs
-        self.shortcut = Conv2d(inputs, outputs, 1, stride, scheme=scheme) if changes else nn.Identity()
+        self.shortcut = (Conv2d(inputs, outputs, 1, stride, scheme=scheme, source=source) if changes
+                         else nn.Identity())
         self.join = Join(scheme)
+
+    @property
+    def output(self):
+        return self.join.output
 
     def forward(self, x):
         return self.join(self.second(self.first(x)), self.shortcut(x))
@@ -54,9 +59,10 @@ class ResNet8(nn.Module):
 
     def __init__(self, channels, classes, scheme=None):
         super().__init__()
-        self.features = nn.Sequential(
-            Conv2d(channels, 16, 3, activation=nn.ReLU(), scheme=scheme, bits=FIRST_AND_LAST_BITS),
-            Residual(16, 16, 1, scheme), Residual(16, 32, 2, scheme), Residual(32, 64, 2, scheme))
+        layers = [Conv2d(channels, 16, 3, activation=nn.ReLU(), scheme=scheme, bits=FIRST_AND_LAST_BITS)]
+        for inputs, outputs, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
+            layers.append(Residual(inputs, outputs, stride, scheme, layers[-1].output))
+        self.features = nn.Sequential(*layers)
         self.pool = GlobalAveragePool(scheme)
         self.classifier = Linear(64, classes, scheme, FIRST_AND_LAST_BITS, scheme and self.pool.output)
 
@@ -81,13 +87,18 @@ class Ssd(nn.Module):
         super().__init__()
         self.labels = labels
         self.features = mobilenet_features(channels, scheme)
-        self.extra = nn.Sequential(Conv2d(256, 64, activation=nn.ReLU6(), scheme=scheme),
-                                   Conv2d(64, 128, 3, 2, activation=nn.ReLU6(), scheme=scheme))
-        widths = (128, 256, 128)
-        self.towers = nn.ModuleList([Conv2d(w, 64, activation=nn.ReLU6(), scheme=scheme) for w in widths])
-        self.codes = nn.ModuleList([Predictor(64, 4 * anchors_per_cell, scheme, FIRST_AND_LAST_BITS) for _ in widths])
-        self.scores = nn.ModuleList([Predictor(64, labels * anchors_per_cell, scheme, FIRST_AND_LAST_BITS)
-                                     for _ in widths])
+        narrow = Conv2d(256, 64, activation=nn.ReLU6(), scheme=scheme, source=self.features[-1].output)
+        self.extra = nn.Sequential(narrow, Conv2d(64, 128, 3, 2, activation=nn.ReLU6(), scheme=scheme,
+                                                  source=narrow.output))
+        maps = ((128, self.features[self.taps - 1]), (256, self.features[-1]), (128, self.extra[-1]))
+        self.towers = nn.ModuleList([Conv2d(width, 64, activation=nn.ReLU6(), scheme=scheme, source=layer.output)
+                                     for width, layer in maps])
+
+        def predictors(per_anchor):
+            return nn.ModuleList([Predictor(64, per_anchor * anchors_per_cell, scheme, FIRST_AND_LAST_BITS,
+                                            tower.output) for tower in self.towers])
+
+        self.codes, self.scores = predictors(4), predictors(labels)
         self.all_codes, self.all_scores = Together(), Together()
         with torch.no_grad():  # scores start near the background's: few anchors answer for a box
             for predictor in self.scores:

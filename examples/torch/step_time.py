@@ -19,7 +19,7 @@ import torch
 from torch.ao import quantization as ao
 from torch.nn import functional as F
 
-from layers import OutputQuantizer, Scheme, WeightQuantizer, freeze_norms
+from layers import OutputQuantizer, Scheme, Source, WeightQuantizer, freeze_norms
 from networks import NETWORKS
 
 BATCH, SIDE, CLASSES = 128, 32, 10
@@ -35,6 +35,13 @@ class TorchQuantizer(ao.FusedMovingAvgObsFakeQuantize):
         scheme = torch.per_channel_symmetric if per_channel else torch.per_tensor_symmetric
         super().__init__(observer, -128, 127, dtype=torch.qint8, qscheme=scheme)
 
+    # Biases are the same in all networks, so their grids' exponents are asked for.
+    def exponent(self):
+        return 0
+
+    def exponents(self, _):
+        return torch.full((1,), -7, dtype=torch.int32)
+
 
 def with_torch_quantizers(network):
     for module in list(network.modules()):
@@ -43,7 +50,9 @@ def with_torch_quantizers(network):
                 setattr(module, name, TorchQuantizer())
             elif isinstance(child, WeightQuantizer):
                 setattr(module, name, TorchQuantizer(child.axis is not None))
-    network.classifier.clock = [network.pool.output]
+    for module in network.modules():
+        if hasattr(module, "source"):
+            module.source = Source(network.pool.output)
     return network
 
 

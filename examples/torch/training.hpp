@@ -20,7 +20,6 @@ struct Pictures {
 
 /// Bytes to [-1, 1): the int8 codes of the network's input times 2^-7, exactly. In channels_last.
 Tensor as_input(const Tensor& images);
-inline constexpr int input_exponent = -7;
 
 /// Batches of training pictures without end, half of them mirrored, in each epoch as many full ones as there are.
 class Batches {
