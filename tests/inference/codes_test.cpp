@@ -192,29 +192,66 @@ TEST_CASE("words suffice exactly where saturating sums to int16 changes no code"
         }
 }
 
+/// Layers of which each output channel's sum is its bias, shifted by `shift` to `shift` + 2.
+void check_requantized_sums(const std::vector<std::int32_t>& sums, int shift, rounding mode, activation clamp) {
+    const auto outputs = static_cast<std::int64_t>(sums.size());
+    const std::vector<std::int8_t> weights(sums.size(), 0);
+    std::vector<int> exponents;
+    std::vector<std::int8_t> want;
+    for (const std::int32_t sum : sums) {
+        const int finer = static_cast<int>(exponents.size() % 3);
+        exponents.push_back(-finer);
+        want.push_back(static_cast<std::int8_t>(
+            requantize(sum, shift + finer, mode, {clamp == activation::none ? -128 : 0, 127})));
+    }
+    const requantization q{.weight_exponents = exponents,
+                           .bias_exponents = exponents,
+                           .output_exponent = shift,
+                           .clamp = clamp,
+                           .mode = mode};
+    CAPTURE(shift, static_cast<int>(mode), static_cast<int>(clamp), outputs);
+    std::vector<std::int8_t> out(sums.size());
+    const std::vector<std::int8_t> one(1, 5);
+    const conv2d_shape point{.input = {.height = 1, .width = 1, .channels = 1}, .outputs = outputs};
+    make_layer(point, weights, sums, q).run(one, out);
+    CHECK(out == want);
+    const std::vector<std::int8_t> many(sums.size(), 5);
+    const depthwise_conv2d_shape points{.input = {.height = 1, .width = 1, .channels = outputs}};
+    make_layer(points, weights, sums, q).run(many, out);
+    CHECK(out == want);
+    // A kernel with rows, which has ways of its own.
+    const depthwise_conv2d_shape squares{.input = {.height = 1, .width = 1, .channels = outputs},
+                                         .window = {.kernel = {3, 3}, .padding = {1, 1, 1, 1}}};
+    make_layer(squares, std::vector<std::int8_t>(9 * sums.size(), 0), sums, q).run(many, out);
+    CHECK(out == want);
+}
+
 TEST_CASE("layers: sums at the ends of int16, every shift") {
-    const std::vector<std::int32_t> bias = sums_worth_trying();
-    const auto outputs = static_cast<std::int64_t>(bias.size());
-    const std::vector<std::int8_t> weights(bias.size(), 0);
-    const int zero[] = {0};
     for (int shift = 0; shift <= 20; ++shift)
-        for (const activation clamp : {activation::none, activation::relu}) {
-            const requantization q{
-                .weight_exponents = zero, .bias_exponents = zero, .output_exponent = shift, .clamp = clamp};
-            std::vector<std::int8_t> want;
-            for (const std::int32_t sum : bias)
-                want.push_back(static_cast<std::int8_t>(
-                    requantize(sum, shift, q.mode, {clamp == activation::none ? -128 : 0, 127})));
-            CAPTURE(shift, static_cast<int>(clamp));
-            std::vector<std::int8_t> out(bias.size());
-            const std::vector<std::int8_t> one(1, 5);
-            const conv2d_shape point{.input = {.height = 1, .width = 1, .channels = 1}, .outputs = outputs};
-            make_layer(point, weights, bias, q).run(one, out);
-            CHECK(out == want);
-            const std::vector<std::int8_t> many(bias.size(), 5);
-            const depthwise_conv2d_shape points{.input = {.height = 1, .width = 1, .channels = outputs}};
-            make_layer(points, weights, bias, q).run(many, out);
-            CHECK(out == want);
+        for (const activation clamp : {activation::none, activation::relu})
+            check_requantized_sums(sums_worth_trying(), shift, rounding::half_up, clamp);
+}
+
+/// Ties of all shifts and their neighbours, of both signs, up to `limit`.
+std::vector<std::int32_t> ties_up_to(std::int64_t limit) {
+    std::vector<std::int32_t> all;
+    for (int bit = 0; bit <= 31; ++bit)
+        for (const std::int64_t times : {1, 3, 5, 255, 257})
+            for (const std::int64_t d : {-1, 0, 1})
+                for (const std::int64_t sum : {(times << bit) + d, -(times << bit) + d})
+                    if (std::abs(sum) <= limit) all.push_back(static_cast<std::int32_t>(sum));
+    for (const std::int64_t d : {0, 1, 2}) all.push_back(static_cast<std::int32_t>(limit - d));
+    return all;
+}
+
+TEST_CASE("layers: every rounding, every shift, sums up to the ends of int32") {
+    for (const rounding mode : {rounding::half_up, rounding::half_even, rounding::half_away, rounding::floor})
+        for (int shift = -36; shift <= 36; ++shift) {
+            // half_up adds its constant to the sums, which int32 has to hold.
+            const bool adds = mode == rounding::half_up && shift <= 31 && shift + 2 >= 1;
+            const std::int64_t most = INT32_MAX - (adds ? (std::int64_t{1} << std::min(shift + 2, 31)) / 2 : 0);
+            for (const std::int64_t limit : {std::int64_t{127}, std::int64_t{1} << 20, most})
+                check_requantized_sums(ties_up_to(limit), shift, mode, activation::none);
         }
 }
 

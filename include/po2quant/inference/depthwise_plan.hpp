@@ -135,6 +135,7 @@ private:
         switch (kind) {
         case kernels::epilogue::shift_words: return square_.words;
         case kernels::epilogue::shift:
+        case kernels::epilogue::round:
         case kernels::epilogue::floats: return square_.other;
         default: return nullptr;
         }

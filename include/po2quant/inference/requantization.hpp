@@ -21,13 +21,13 @@ namespace detail {
 struct requantize_plan {
     std::vector<std::int32_t> bias;  ///< aligned, the rounding constant not in it
     std::vector<std::int32_t> shift;
-    std::vector<std::int32_t> constant;  ///< the rounding constant to fold into the bias, 0 where kind is round
+    std::vector<std::int32_t> constant;  ///< the rounding constant to fold into the bias; 0 but for shift
     code_range range{};
     int input_exponent = 0;
     int output_exponent = 0;
     integer_format input_format = int8;
     rounding mode = rounding::half_up;
-    kernels::epilogue kind = kernels::epilogue::shift;
+    kernels::epilogue kind = kernels::epilogue::shift_words;
     certificate proof;
 };
 
@@ -111,6 +111,21 @@ inline channel_proof channel_of(const requantization& q, const bias_codes& bias,
     return channel;
 }
 
+/// The shift by at most 31 that is as good for sums of up to `magnitude`, where there is one.
+inline int short_shift(int shift, rounding mode, std::int64_t magnitude) {
+    const bool same = mode == rounding::floor || magnitude < std::int64_t{1} << 30;  // 0, or −1 by floor
+    return same ? std::min(shift, 31) : shift;
+}
+
+/// The simplest way out for sums of up to `magnitude`.
+inline kernels::epilogue epilogue_of(int shift, rounding mode, std::int64_t magnitude) {
+    if (shift < -31 || shift > 31) return kernels::epilogue::any;
+    if (shift >= 0 && (mode == rounding::half_up || mode == rounding::floor))
+        return kernels::words_suffice(shift, magnitude) ? kernels::epilogue::shift_words : kernels::epilogue::shift;
+    const std::int64_t nudged = shift < 0 ? magnitude << -shift : magnitude + (std::int64_t{1} << shift) / 2;
+    return nudged <= INT32_MAX ? kernels::epilogue::round : kernels::epilogue::any;
+}
+
 /// Works out bias, shift and certificate of every channel; `products[o]` are the bounds of channel o's sums.
 /// Throws where an accumulator could overflow int32.
 inline requantize_plan plan_requantization(const char* function, const requantization& q, const bias_codes& bias,
@@ -121,8 +136,6 @@ inline requantize_plan plan_requantization(const char* function, const requantiz
     plan.input_exponent = q.input_exponent;
     plan.output_exponent = q.output_exponent;
     plan.input_format = q.input_format;
-    const bool foldable = q.mode == rounding::half_up || q.mode == rounding::floor;
-    bool words = true;
     for (std::size_t o = 0; o < products.size(); ++o) {
         const channel_proof channel = channel_of(q, bias, products[o], o);
         const std::int64_t aligned =
@@ -132,13 +145,12 @@ inline requantize_plan plan_requantization(const char* function, const requantiz
             fail(function, text("the worst accumulator of output channel ", o),
                  std::to_string(plan.proof.magnitude.back()), "below 2^31: use smaller weights, bias or input_format");
         plan.bias.push_back(static_cast<std::int32_t>(aligned));
-        plan.shift.push_back(channel.shift);
-        plan.constant.push_back(static_cast<std::int32_t>(rounding_constant(channel.shift, q.mode)));
-        if (!foldable || channel.shift < 0 || channel.shift > 31) plan.kind = kernels::epilogue::round;
-        words = words && kernels::words_suffice(channel.shift, plan.proof.magnitude.back());
+        const int shift = short_shift(channel.shift, q.mode, plan.proof.magnitude.back());
+        plan.shift.push_back(shift);
+        plan.constant.push_back(static_cast<std::int32_t>(rounding_constant(shift, q.mode)));
+        plan.kind = std::max(plan.kind, epilogue_of(shift, q.mode, plan.proof.magnitude.back()));
     }
-    if (words && plan.kind == kernels::epilogue::shift) plan.kind = kernels::epilogue::shift_words;
-    if (plan.kind == kernels::epilogue::round) std::fill(plan.constant.begin(), plan.constant.end(), 0);
+    if (plan.kind >= kernels::epilogue::round) std::fill(plan.constant.begin(), plan.constant.end(), 0);
     return plan;
 }
 

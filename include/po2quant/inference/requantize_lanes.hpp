@@ -6,7 +6,7 @@
 
 namespace po2quant::detail {
 
-/// Shift, factor, rounding constant and bias of every lane.
+/// Shift, factor, nudge, rounding constant and bias of every lane.
 class requantize_lanes {
 public:
     requantize_lanes() = default;
@@ -30,6 +30,12 @@ public:
                 kernels::pack_factors(shift_.data() + lane, factor_.data() + 2 * lane, vectors, own);
             });
         }
+        if (q.kind == kernels::epilogue::round) {
+            nudge_.resize(4 * lanes);
+            plan.for_each_block([&](std::int64_t lane, int vectors, int own) {
+                kernels::pack_nudges(shift_.data() + lane, mode_, nudge_.data() + 4 * lane, vectors * own, own);
+            });
+        }
         bias_.resize(static_cast<std::size_t>(plan.bias_size()));
         plan.fill_bias(bias.data(), offset_sums, bias_.data());
     }
@@ -41,7 +47,8 @@ public:
                 .rounding_constant = constant_.data(),
                 .range = range_,
                 .mode = mode_,
-                .kind = kind};
+                .kind = kind,
+                .nudge = nudge_.data()};
     }
     const std::int32_t* bias() const { return bias_.data(); }
 
@@ -50,6 +57,7 @@ private:
     rounding mode_ = rounding::half_up;
     aligned_vector<std::int32_t> shift_;
     aligned_vector<std::int16_t> factor_;  ///< of shift_words: two for each lane
+    aligned_vector<std::int32_t> nudge_;   ///< of round: four for each lane
     aligned_vector<std::int32_t> constant_;
     aligned_vector<std::int32_t> bias_;  ///< less what an input offset adds
 };

@@ -141,7 +141,7 @@ void conv2d_by_tiles(const conv2d_rectangle<std::int8_t>& rectangle) {
         simd::unroll<count>([&](auto p) PO2Q_INLINE_LAMBDA {
             const std::int64_t step = cursor.line.output_pixel;
             if (r.requantize.kind > epilogue::shift) {
-                store_tile_uncoded<Arch, Vectors>(out[p], step, sums[p], height, r.requantize, r.outputs);
+                store_tile_apart<Arch, Vectors>(out[p], step, sums[p], height, r.requantize, r.outputs);
                 return;
             }
             int i = 0;

@@ -311,11 +311,16 @@ inline constexpr int depthwise_part = Steps::vectors == 4 && depthwise_slots<Ker
 template <class Steps, bool Words>
 using depthwise_codes = code_store<typename Steps::isa, Steps::vectors, Words>;
 
-/// Stores the sums of registers First … First + Count − 1 of a vector, as codes or by epilogue::floats.
+/// Stores the sums of registers First … First + Count − 1 of a vector, as codes or by epilogue::floats. Words: by
+/// epilogue::shift_words.
 template <class Steps, bool Words, int First, int Count>
 PO2Q_INLINE void depthwise_store(char* out, const depthwise_vector<Steps>& vector, const requantize_block& block,
                                  const depthwise_codes<Steps, Words>& codes, const typename Steps::reg (&sums)[Count]) {
     using isa = typename Steps::isa;
+    const auto store_codes = [&](const typename Steps::reg(&whole)[Count]) PO2Q_INLINE_LAMBDA {
+        if constexpr (Count == Steps::vectors) codes.store(out, whole, Steps::lanes);
+        else codes.template store_half<First / 2>(out, whole);
+    };
     if (!Words && block.kind == epilogue::floats) {
         if constexpr (Count == Steps::vectors) {
             store_floats<isa, Count>(out, sums, block, Steps::lanes, vector.block_lane);
@@ -326,10 +331,14 @@ PO2Q_INLINE void depthwise_store(char* out, const depthwise_vector<Steps>& vecto
                                            scaled<isa>(sums[v], block, lane), block.stream);
             });
         }
-    } else if constexpr (Count == Steps::vectors) {
-        codes.store(out, sums, Steps::lanes);
+    } else if (!Words && block.kind == epilogue::round) {
+        typename Steps::reg to_shift[Count];
+        simd::unroll<Count>([&](auto v) PO2Q_INLINE_LAMBDA {
+            to_shift[v] = nudged<isa>(sums[v], block, vector.block_lane + (First + v) * Steps::ops::lanes);
+        });
+        store_codes(to_shift);
     } else {
-        codes.template store_half<First / 2>(out, sums);
+        store_codes(sums);
     }
 }
 
@@ -351,8 +360,8 @@ PO2Q_INLINE void depthwise_add_row(Reg (&acc)[Slots], const Taps& taps, std::uin
 }
 
 /// Square kernels of Kernel taps, rows moving by Stride, for registers First … First + Count − 1 of a vector. All lanes
-/// of all taps lie inside their row, and all leave side by side: by epilogue::shift_words (Words), or by shift or
-/// floats. Spread: lanes are every other block.
+/// of all taps lie inside their row, and all leave side by side: by epilogue::shift_words (Words), or by shift,
+/// round or floats. Spread: lanes are every other block.
 template <class Steps, int Kernel, int Stride, bool Words, bool Spread, int First, int Count>
 PO2Q_INLINE void depthwise_walk(const depthwise_vector<Steps> vector, const depthwise_strip& s,
                                 const depthwise_weights<Steps, Kernel, Stride, First, Count>& weights,
@@ -571,7 +580,7 @@ struct depthwise_table {
         int stride;
         bool column_apart;  ///< as depthwise_layout has it
         function words;     ///< by epilogue::shift_words
-        function other;     ///< by shift or floats
+        function other;     ///< by shift, round or floats
     };
     /// Kernels of simd::depthwise_steps.
     struct steps {

@@ -20,8 +20,10 @@ enum class epilogue : std::uint8_t {
     /// All shifts are 0..31 and the rounding constant is in the bias already: shift, saturate, clamp. half_up and
     /// floor.
     shift,
-    /// Any rounding mode and any shift.
+    /// Any rounding mode, shifts −31..31 that do not take sums beyond int32: nudged, then as shift.
     round,
+    /// Any rounding mode and any shift.
+    any,
     /// No shift: the int32 sums with their bias, the rounding constant taken off again.
     accumulators,
     /// float(sum) * scale + addend: the exact sum rounded once where sums with an addend stay below 2^24 and scales are
@@ -52,6 +54,21 @@ inline void pack_factors(const std::int32_t* shift, std::int16_t* factor, int ve
         }
 }
 
+/// What `nudged` reads for `count` sums in registers of `lanes`: of each register its shifts to the left, constants,
+/// and what chooses ties: half_even takes those up that have an odd integer below them, half_away those from 0 on.
+/// Shifts to the right, the others 0, are left in `shift`.
+inline void pack_nudges(std::int32_t* shift, rounding mode, std::int32_t* nudge, int count, int lanes) {
+    for (int i = 0; i < count; ++i) {
+        std::int32_t* const own = nudge + i / lanes * 4 * lanes + i % lanes;
+        own[0] = std::max(-shift[i], 0);
+        shift[i] = std::max(shift[i], 0);
+        const bool rounds = shift[i] > 0 && mode != rounding::floor;
+        own[lanes] = rounds ? (std::int32_t{1} << (shift[i] - 1)) - (mode == rounding::half_even) : 0;
+        own[2 * lanes] = mode == rounding::half_even ? shift[i] : 31;
+        own[3 * lanes] = rounds ? (mode == rounding::half_even) - (mode == rounding::half_away) : 0;
+    }
+}
+
 /// What happens to the sums of a block of output channels. Arrays are int32 in the lane order of the block
 /// (channel_of).
 struct requantize_block {
@@ -61,7 +78,8 @@ struct requantize_block {
     code_range range;
     rounding mode;
     epilogue kind;
-    const float* scale = nullptr;   ///< read by `floats` only: 2^shift
+    const std::int32_t* nudge = nullptr;  ///< read by `round` only: pack_nudges
+    const float* scale = nullptr;         ///< read by `floats` only: 2^shift
     const float* addend = nullptr;  ///< read by `floats` and `wide_floats`, which take shift as the exponent of sums
     bool stream = false;            ///< `floats` of whole blocks, aligned to 64 bytes all of them, go past the caches
 
@@ -75,6 +93,7 @@ struct requantize_block {
             return block;
         }
         if (kind == epilogue::shift_words) block.factor += 2 * lane;
+        if (kind == epilogue::round) block.nudge += 4 * lane;
         block.rounding_constant += lane;
         return block;
     }
@@ -97,6 +116,27 @@ PO2Q_INLINE void store_registers(std::int32_t* to, const typename simd::integer<
 template <class Arch>
 int channel_of_lane(int vectors, int vector, int lane) {
     return simd::integer<Arch>::channel_of(vectors, vector, lane);
+}
+
+/// A register of sums, from lane `lane` on, as epilogue::shift rounds them by any mode, with v = sum << left:
+/// v + constant + (v >> sign & mask).
+template <class Arch>
+PO2Q_INLINE typename simd::integer<Arch>::reg nudged(typename simd::integer<Arch>::reg sums,
+                                                     const requantize_block& block, std::int64_t lane) {
+    using ops = simd::integer<Arch>;
+    const auto of = [&](int i) PO2Q_INLINE_LAMBDA { return ops::load(block.nudge + 4 * lane + i * ops::lanes); };
+    const auto v = ops::shift_left(sums, of(0));
+    return ops::add(ops::add(v, of(1)), ops::bit_and(ops::shift_right(v, of(2)), of(3)));
+}
+
+/// Nudged sums from memory.
+template <class Arch, int Vectors>
+PO2Q_INLINE void load_nudged(typename simd::integer<Arch>::reg (&acc)[Vectors], const std::int32_t* from,
+                             const requantize_block& block) {
+    using ops = simd::integer<Arch>;
+    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+        acc[v] = nudged<Arch>(ops::load(from + v * ops::lanes), block, v * ops::lanes);
+    });
 }
 
 /// Each of `count` lanes (a multiple of the register's) shifted by its own count, by `mode`, in place.
@@ -132,25 +172,6 @@ template <class Arch>
             static_cast<std::int32_t*>(out)[c * stride] = lanes[i] - block.rounding_constant[i];
         else static_cast<float*>(out)[c * stride] = scaled_sum(lanes[i], block.shift[i], block.addend[i]);
     }
-}
-
-/// The slow ways out of store_sums: those of store_uncoded, or codes by any rounding and any shift.
-template <class Arch, int Vectors>
-[[gnu::noinline]] void store_sums_slowly(void* out, std::int64_t stride, std::int32_t* lanes,
-                                         const requantize_block& block, int count) {
-    using ops = simd::integer<Arch>;
-    if (block.kind >= epilogue::accumulators) return store_uncoded<Arch>(out, stride, lanes, block, Vectors, count);
-    shift_lanes<Arch>(lanes, block.shift, Vectors * ops::lanes, block.mode);
-    constexpr int half = (Vectors + 1) / 2;
-    typename ops::words words[half];
-    for (int i = 0; i < half; ++i)
-        words[i] = ops::narrow(ops::load(lanes + 2 * i * ops::lanes),
-                               ops::load(lanes + std::min(2 * i + 1, Vectors - 1) * ops::lanes));
-    auto* codes = static_cast<std::int8_t*>(out);
-    if (stride == 1) return ops::template store_narrowed<Vectors>(codes, words, block.range, count);
-    std::int8_t row[Vectors * ops::lanes];
-    ops::template store_narrowed<Vectors>(row, words, block.range, Vectors * ops::lanes);
-    for (int c = 0; c < count; ++c) codes[c * stride] = row[c];
 }
 
 /// From sums to int8 codes by epilogue::shift and shift_words, for blocks of `Vectors` registers of sums. Shifts and
@@ -208,6 +229,34 @@ private:
     bool by_words_;
 };
 
+/// The other ways out of store_sums: those of store_uncoded, nudged sums, or codes by any rounding and any shift.
+template <class Arch, int Vectors>
+[[gnu::noinline]] void store_sums_slowly(void* out, std::int64_t stride, std::int32_t* lanes,
+                                         const requantize_block& block, int count) {
+    using ops = simd::integer<Arch>;
+    if (block.kind >= epilogue::accumulators) return store_uncoded<Arch>(out, stride, lanes, block, Vectors, count);
+    constexpr int half = (Vectors + 1) / 2;
+    typename ops::words words[half];
+    if (block.kind == epilogue::round) {
+        typename ops::reg acc[Vectors];
+        load_nudged<Arch, Vectors>(acc, lanes, block);
+        const code_store<Arch, Vectors> codes(block);
+        simd::unroll<half>([&](auto i) PO2Q_INLINE_LAMBDA {
+            words[i] = codes.template shift_and_narrow<i>(acc[2 * i], acc[std::min(2 * i + 1, Vectors - 1)]);
+        });
+    } else {
+        shift_lanes<Arch>(lanes, block.shift, Vectors * ops::lanes, block.mode);
+        for (int i = 0; i < half; ++i)
+            words[i] = ops::narrow(ops::load(lanes + 2 * i * ops::lanes),
+                                   ops::load(lanes + std::min(2 * i + 1, Vectors - 1) * ops::lanes));
+    }
+    auto* codes = static_cast<std::int8_t*>(out);
+    if (stride == 1) return ops::template store_narrowed<Vectors>(codes, words, block.range, count);
+    std::int8_t row[Vectors * ops::lanes];
+    ops::template store_narrowed<Vectors>(row, words, block.range, Vectors * ops::lanes);
+    for (int c = 0; c < count; ++c) codes[c * stride] = row[c];
+}
+
 /// A register of sums from lane `lane` on as floats, by epilogue::floats.
 template <class Arch>
 PO2Q_INLINE typename simd::integer<Arch>::floats scaled(typename simd::integer<Arch>::reg sums,
@@ -258,19 +307,24 @@ template <class Arch, int Vectors>
     store_sums<Arch, Vectors>(out, stride, acc, block, code_store<Arch, Vectors>(block), count);
 }
 
-/// The pixels of a tile, `step` bytes from one to the next, from sums in memory, by what does not make int8 codes: out
-/// of the kernels, whose code it would double.
+/// The pixels of a tile, `step` bytes from one to the next, from sums in memory, by all that are not shift or
+/// shift_words: out of the kernels, whose code it would double.
 template <class Arch, int Vectors>
-[[gnu::noinline]] void store_tile_uncoded(char* out, std::int64_t step, std::int32_t* sums, int pixels,
-                                          const requantize_block& block, int count) {
+[[gnu::noinline]] void store_tile_apart(char* out, std::int64_t step, std::int32_t* sums, int pixels,
+                                        const requantize_block& block, int count) {
     using ops = simd::integer<Arch>;
     constexpr int lanes = Vectors * ops::lanes;
     const requantize_block own = block;
+    const code_store<Arch, Vectors> codes(own);
     for (int p = 0; p < pixels; ++p, out += step, sums += lanes) {
         if (own.kind == epilogue::floats) {
             typename ops::reg acc[Vectors];
             load_registers<Arch, Vectors>(acc, sums);
             store_floats<Arch, Vectors>(out, acc, own, count);
+        } else if (own.kind == epilogue::round) {
+            typename ops::reg acc[Vectors];
+            load_nudged<Arch, Vectors>(acc, sums, own);
+            codes.store(out, acc, count);
         } else {
             store_sums_slowly<Arch, Vectors>(out, 1, sums, own, count);
         }
@@ -361,7 +415,7 @@ PO2Q_INLINE void store_tile(char* out, std::int64_t step,
     constexpr int lanes = Vectors * ops::lanes;
     alignas(64) std::int32_t sums[sizeof...(P) * lanes];
     (store_registers<Arch, Vectors>(sums + P * lanes, acc[P]), ...);
-    store_tile_uncoded<Arch, Vectors>(out, step, sums, sizeof...(P), block, count);
+    store_tile_apart<Arch, Vectors>(out, step, sums, sizeof...(P), block, count);
 }
 
 }  // namespace po2quant::kernels
