@@ -9,12 +9,13 @@ inline constexpr int weight_exponents[] = {-7};
 inline constexpr int bias_exponents[] = {-11};
 inline constexpr int shift = 7;
 
-inline requantization layer_requantization(integer_format input = int8) {
+inline requantization layer_requantization(integer_format input = int8, rounding mode = rounding::half_up) {
     return {.input_exponent = -4,
             .weight_exponents = weight_exponents,
             .bias_exponents = bias_exponents,
             .output_exponent = -4,
             .clamp = activation::relu6,
+            .mode = mode,
             .input_format = input};
 }
 

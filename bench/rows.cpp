@@ -231,11 +231,11 @@ struct layer_memory {
     std::vector<std::int32_t> bias, sums;
 };
 
-conv2d op_of(const layer_memory<conv2d_shape>& m, integer_format format, const kernel_table& k) {
-    return {m.shape, m.weights, m.bias, layer_requantization(format), weight_layout::hwio, k.layers.conv2d};
+conv2d op_of(const layer_memory<conv2d_shape>& m, const requantization& q, const kernel_table& k) {
+    return {m.shape, m.weights, m.bias, q, weight_layout::hwio, k.layers.conv2d};
 }
-depthwise_conv2d op_of(const layer_memory<depthwise_conv2d_shape>& m, integer_format format, const kernel_table& k) {
-    return {m.shape, m.weights, m.bias, layer_requantization(format), weight_layout::hwio, k.layers.depthwise_conv2d};
+depthwise_conv2d op_of(const layer_memory<depthwise_conv2d_shape>& m, const requantization& q, const kernel_table& k) {
+    return {m.shape, m.weights, m.bias, q, weight_layout::hwio, k.layers.depthwise_conv2d};
 }
 
 void run_plain(layer_memory<conv2d_shape>& m) {
@@ -246,20 +246,18 @@ void run_plain(layer_memory<depthwise_conv2d_shape>& m) {
 }
 
 template <class Shape>
-workload open_layer(const layer& l, integer_format format) {
-    const auto m = std::make_shared<layer_memory<Shape>>(shape_of<Shape>(l), format);
+workload open_layer(const layer& l, const requantization& q) {
+    const auto m = std::make_shared<layer_memory<Shape>>(shape_of<Shape>(l), q.input_format);
     workload w{.macs = static_cast<double>(m->shape.macs()), .bytes = m->bytes()};
-    w.make = [m, format](const kernel_table* k) -> engine {
+    w.make = [m, q](const kernel_table* k) -> engine {
         if (k == nullptr) return [m] { run_plain(*m); };
-        return [m, op = std::make_shared<decltype(op_of(*m, format, *k))>(op_of(*m, format, *k))] {
-            op->run(m->in, m->out);
-        };
+        return [m, op = std::make_shared<decltype(op_of(*m, q, *k))>(op_of(*m, q, *k))] { op->run(m->in, m->out); };
     };
     return w;
 }
 
-workload open_convolution(const layer& l, integer_format format) {
-    return l.outputs == 0 ? open_layer<depthwise_conv2d_shape>(l, format) : open_layer<conv2d_shape>(l, format);
+workload open_convolution(const layer& l, const requantization& q) {
+    return l.outputs == 0 ? open_layer<depthwise_conv2d_shape>(l, q) : open_layer<conv2d_shape>(l, q);
 }
 
 integer_forward_conv2d forward_of(const conv2d_shape& s, const kernel_table& k) {
@@ -314,13 +312,14 @@ workload open_block(const separable_block& b) {
     workload w{.macs = static_cast<double>(first.macs() + m->second.shape.macs()),
                .bytes = m->first.bytes() + m->second.bytes() - 2 * static_cast<double>(m->second.in.size())};
     w.make = [m](const kernel_table* k) -> engine {
-        return [m, op = std::make_shared<separable_conv2d>(op_of(m->first, int8, *k), op_of(m->second, uint7, *k))] {
+        return [m, op = std::make_shared<separable_conv2d>(op_of(m->first, layer_requantization(), *k),
+                                                           op_of(m->second, layer_requantization(uint7), *k))] {
             op->run(m->first.in, m->second.out);
         };
     };
     w.make_apart = [m](const kernel_table* k) -> engine {
-        return [m, depthwise = std::make_shared<depthwise_conv2d>(op_of(m->first, int8, *k)),
-                pointwise = std::make_shared<conv2d>(op_of(m->second, uint7, *k))] {
+        return [m, depthwise = std::make_shared<depthwise_conv2d>(op_of(m->first, layer_requantization(), *k)),
+                pointwise = std::make_shared<conv2d>(op_of(m->second, layer_requantization(uint7), *k))] {
             depthwise->run(m->first.in, m->first.out);
             pointwise->run(m->first.out, m->second.out);
         };
@@ -337,12 +336,12 @@ workload open_residual(const layer& l) {
     workload w{.macs = static_cast<double>(m->shape.macs()),
                .bytes = m->bytes() + static_cast<double>(residual->size())};
     w.make = [m, residual](const kernel_table* k) -> engine {
-        return [m, residual, op = std::make_shared<conv2d>(op_of(*m, int8, *k))] {
+        return [m, residual, op = std::make_shared<conv2d>(op_of(*m, layer_requantization(), *k))] {
             op->run_add(m->in, *residual, m->out, sum);
         };
     };
     w.make_apart = [m, residual](const kernel_table* k) -> engine {
-        return [m, residual, k, op = std::make_shared<conv2d>(op_of(*m, int8, *k)),
+        return [m, residual, k, op = std::make_shared<conv2d>(op_of(*m, layer_requantization(), *k)),
                 rule = po2quant::detail::plan_addition("residual", sum)] {
             op->run(m->in, m->out);
             k->layers.conv2d.add_residual(m->out.data(), residual->data(), 1, m->out.size(), 0, rule);
@@ -359,11 +358,15 @@ std::vector<row> all_rows() {
         for (const pass& p : passes)
             rows.push_back({p.op, size.name, p.has_plain, [&p, &size] { return open_pass(p, size.elements); }});
     for (const layer& l : layers) {
-        rows.push_back(
-            {l.outputs == 0 ? "depthwise_conv2d" : "conv2d", l.name, true, [&l] { return open_convolution(l, int8); }});
+        rows.push_back({l.outputs == 0 ? "depthwise_conv2d" : "conv2d", l.name, true,
+                        [&l] { return open_convolution(l, layer_requantization()); }});
         if (l.outputs != 0)
-            rows.push_back({"conv2d_uint7", l.name, false, [&l] { return open_convolution(l, uint7); }});
+            rows.push_back(
+                {"conv2d_uint7", l.name, false, [&l] { return open_convolution(l, layer_requantization(uint7)); }});
     }
+    for (const layer& l : rounded_layers)
+        rows.push_back({l.outputs == 0 ? "depthwise_conv2d_half_even" : "conv2d_half_even", l.name, false,
+                        [&l] { return open_convolution(l, layer_requantization(int8, rounding::half_even)); }});
     for (const layer& l : layers)
         rows.push_back({l.outputs == 0 ? "integer_forward_depthwise_conv2d" : "integer_forward_conv2d", l.name, false,
                         [&l] { return open_integer_forward(l); }});
