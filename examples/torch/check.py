@@ -73,7 +73,9 @@ def check_forward_and_backward():
             spread = exponents.double() if axis is None else along(exponents, x, axis)
             y, mask, ranges = ops.fake_quantize(x, exponents, axis or 0, bits, is_signed, observe=True)
             same(y.double(), on_grid(x, spread, bits, is_signed), f"{what} {axis}")
-            same(ranges[0], torch.tensor([x.min(), x.max(), x.numel(), 0], dtype=torch.float64), f"{what} range")
+            rows = [x] if exponents.numel() == 1 else x.unbind(axis)
+            seen = [[row.min().item(), row.max().item(), row.numel(), 0] for row in rows]
+            same(ranges, torch.tensor(seen, dtype=torch.float64), f"{what} {axis} ranges")
             dy = torch.randn_like(x)
             code = torch.floor(x.double() / 2.0**spread + 0.5)
             passes = (qmin <= code) & (code <= qmax)

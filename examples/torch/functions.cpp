@@ -75,8 +75,9 @@ Tensor fake_quantize(const Tensor& x, const Tensor& exponents, std::int64_t axis
     return std::get<0>(differentiable(x, exponents, axis, bits, is_signed, rounding, estimator, false));
 }
 
-std::pair<Tensor, Tensor> fake_quantize_observing(const Tensor& x, const Tensor& exponents, std::int64_t bits) {
-    const auto [y, mask, seen] = differentiable(x, exponents, 0, bits, true, "half_up", "clip_code", true);
+std::pair<Tensor, Tensor> fake_quantize_observing(const Tensor& x, const Tensor& exponents, std::int64_t axis,
+                                                  std::int64_t bits) {
+    const auto [y, mask, seen] = differentiable(x, exponents, axis, bits, true, "half_up", "clip_code", true);
     return {y, seen};
 }
 

@@ -14,7 +14,8 @@ Tensor fake_quantize(const Tensor& x, const Tensor& exponents, std::int64_t axis
                      const std::string& estimator = "clip_code");
 
 /// The same and the range of x, which the same pass finds.
-std::pair<Tensor, Tensor> fake_quantize_observing(const Tensor& x, const Tensor& exponents, std::int64_t bits = 8);
+std::pair<Tensor, Tensor> fake_quantize_observing(const Tensor& x, const Tensor& exponents, std::int64_t axis = 0,
+                                                  std::int64_t bits = 8);
 
 /// x on the grid of the thresholds 2^⌈log2_t⌉, with the gradients of x and of log2_t (TQT).
 Tensor trained_threshold(const Tensor& x, const Tensor& log2_t, std::int64_t axis = 0, std::int64_t bits = 8,

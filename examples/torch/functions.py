@@ -21,9 +21,9 @@ def fake_quantize(x, exponents, axis=0, bits=8):
     return ops.fake_quantize(x, exponents, axis, bits)[0]
 
 
-def fake_quantize_observing(x, exponents, bits=8):
-    """The same and the range of x, which the same pass finds."""
-    y, _, seen = ops.fake_quantize(x, exponents, 0, bits, observe=True)
+def fake_quantize_observing(x, exponents, axis=0, bits=8):
+    """The same and the range of x, or of each channel where there are several exponents, which the same pass finds."""
+    y, _, seen = ops.fake_quantize(x, exponents, axis, bits, observe=True)
     return y, seen
 
 

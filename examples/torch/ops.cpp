@@ -194,14 +194,14 @@ std::tuple<Tensor, Tensor, Tensor> fake_quantize(const Tensor& input, const Tens
     const std::span<const float> x = inputs<float>("input", input);
     Tensor output = at::empty_like(input);
     Tensor mask = at::empty({static_cast<std::int64_t>(pq::mask_bytes(x.size()))}, at::kByte);
-    pq::range seen;
-    const pq::forward_outputs besides{.mask = elements<std::uint8_t>("mask", mask),
-                                      .estimator = estimator_of(estimator),
-                                      .seen = observing ? &seen : nullptr};
+    std::vector<pq::range> seen(observing ? static_cast<std::size_t>(exponents.numel()) : 0);
+    pq::forward_outputs besides{.mask = elements<std::uint8_t>("mask", mask), .estimator = estimator_of(estimator)};
+    if (seen.size() == 1) besides.seen = seen.data();
+    else besides.seen_channels = seen;
     with_quantizer(input, exponents, axis, format_of(bits, is_signed), rounding, [&](const auto& q) {
         pq::fake_quantize(x, elements<float>("output", output), q, besides, torch_threads{});
     });
-    return {output, mask, to_tensor({&seen, observing ? std::size_t{1} : std::size_t{0}})};
+    return {output, mask, to_tensor(seen)};
 }
 
 Tensor fake_quantize_backward(const Tensor& mask, const Tensor& grad_output) {

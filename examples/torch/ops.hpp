@@ -36,7 +36,7 @@ bool ema_range_quantizing(const Tensor& state);
 // ---- passes ---------------------------------------------------------------------------------------------------------
 
 /// What is on the grid; a mask of one bit per element, whether its gradient passes; with `observing` the range of
-/// input.
+/// input, or of each channel where there are several exponents.
 std::tuple<Tensor, Tensor, Tensor> fake_quantize(const Tensor& input, const Tensor& exponents, std::int64_t axis = 0,
                                                  std::int64_t bits = 8, bool is_signed = true,
                                                  const std::string& rounding = "half_up",

@@ -52,6 +52,50 @@ integer_format random_format(test::random_source& random) {
     return f;
 }
 
+/// The ranges of channels beside nothing, beside all else, and in place.
+template <class Context>
+void check_channel_ranges(std::span<const float> x, const channel_quantizer& q, ste estimator,
+                          const expected_outputs& expected, const Context& context, const test::test_executor& run) {
+    std::vector<range> wanted(q.exponents.size());
+    observe_channels(x, q.inner, wanted);
+    std::vector<range> seen(wanted.size(), range{-1, 1, 2, 3});
+    std::vector<float> y(x.size());
+    fake_quantize(x, y, q, {.seen_channels = seen}, run);
+    test::check_same(std::span(y), std::span(expected.y), context, x);
+    if (seen != wanted) FAIL_CHECK("other ranges of channels: " << context());
+
+    std::vector<std::int16_t> codes(x.size());
+    std::vector<std::uint8_t> mask(mask_bytes(x.size()), 0xa5);
+    range all{-1, 1, 2, 3};
+    exponent_histogram exponents;
+    std::fill(seen.begin(), seen.end(), range{-1, 1, 2, 3});
+    const auto check_all = [&](std::span<const float> in, std::span<float> out) {
+        fake_quantize(in, out, q,
+                      {.codes = codes,
+                       .mask = mask,
+                       .estimator = estimator,
+                       .seen = &all,
+                       .seen_channels = seen,
+                       .exponents = &exponents},
+                      run);
+        test::check_same(std::span<const float>(out), std::span(expected.y), context, x);
+        test::check_same(std::span(codes), std::span(expected.codes), context, x);
+        test::check_same(std::span(mask), std::span(expected.mask), context);
+        if (seen != wanted) FAIL_CHECK("other ranges of channels beside all else: " << context());
+        if (!(all == observe(x))) FAIL_CHECK("another range beside those of channels: " << context());
+    };
+    check_all(x, y);
+    if (!(exponents == expected.exponents)) FAIL_CHECK("other exponents beside ranges: " << context());
+    std::copy(x.begin(), x.end(), y.begin());
+    check_all(y, y);
+    std::copy(x.begin(), x.end(), y.begin());
+    std::fill(mask.begin(), mask.end(), std::uint8_t{0x5a});
+    fake_quantize(y, y, q, {.mask = mask, .estimator = estimator, .seen_channels = seen}, run);
+    test::check_same(std::span(y), std::span(expected.y), context, x);
+    test::check_same(std::span(mask), std::span(expected.mask), context);
+    if (seen != wanted) FAIL_CHECK("other ranges of channels in place: " << context());
+}
+
 template <class Quantizer, class Context>
 void check_outputs(std::span<const float> x, const Quantizer& q, ste estimator, const expected_outputs& expected,
                    const Context& context, const test::test_executor& run) {
@@ -93,6 +137,7 @@ void check_outputs(std::span<const float> x, const Quantizer& q, ste estimator, 
     test::check_same(std::span(in_place), std::span(expected.y), context, x);
     test::check_same(std::span(mask), std::span(expected.mask), context);
     if (!(seen == observe(x))) FAIL_CHECK("another range in place: " << context());
+    if constexpr (requires { q.exponents; }) check_channel_ranges(x, q, estimator, expected, context, run);
     if (q.format.qmin() >= -128 && q.format.qmax() <= 127) {
         std::vector<std::int8_t> small(x.size());
         fake_quantize(x, y, q, {.codes = small}, run);
@@ -288,6 +333,13 @@ TEST_CASE("fake_quantize refuses outputs that do not fit, before it writes") {
                         {"format is -32768..32767", "allowed: inside the element type, -128..127"});
     test::check_refused([&] { fake_quantize(x, y, q, {.mask = mask, .estimator = static_cast<ste>(9)}); },
                         {"estimator is 9"});
+    std::vector<range> ranges(3);
+    test::check_refused([&] { fake_quantize(x, y, q, {.seen_channels = ranges}); },
+                        {"seen_channels.size() is 3", "allowed: 0 without a channel_quantizer"});
+    const std::vector<int> exponents(5);
+    test::check_refused(
+        [&] { fake_quantize(x, y, channel_quantizer{.exponents = exponents}, {.seen_channels = ranges}); },
+        {"seen_channels.size() is 3", "allowed: exactly 5"});
     const std::span<std::uint8_t> inside(reinterpret_cast<std::uint8_t*>(y.data()), 3);
     test::check_refused([&] { fake_quantize(x, y, q, {.mask = inside}); }, {"mask is memory that overlaps"});
     test::check_refused([&] { fake_quantize_backward(std::span<const std::uint8_t>(small_mask), x, y); },

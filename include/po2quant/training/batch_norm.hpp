@@ -24,8 +24,8 @@
 /// inner = size / channels for OIHW, OHWI and depthwise [C·multiplier][KH][KW].
 ///
 /// Numerics. Per-channel numbers and sums are double, each sum in an order that the shape alone sets
-/// (kernels/batch_norm.hpp): the same bits on every Arch and thread count. Elements are rounded to float once. Sums over
-/// rows allocate 8 bytes for each sum, channel and 256 rows.
+/// (kernels/batch_norm.hpp): the same bits on every Arch and thread count. Elements are rounded to float once. Sums
+/// over rows allocate 8 bytes for each sum, channel and 256 rows.
 #include <algorithm>
 #include <cmath>
 #include <span>

@@ -57,11 +57,15 @@ struct forward_outputs {
     ste estimator = ste::clip_code;
     /// Overwritten with the range of `input`: what observe gives.
     range* seen = nullptr;
+    /// Of a channel_quantizer: overwritten with the range of each channel of `input`: what observe_channels gives.
+    std::span<range> seen_channels = {};
     /// The counts of `input`'s exponents are added: what observe_exponents gives.
     exponent_histogram* exponents = nullptr;
 
     /// Whether all of them are left out.
-    bool nothing() const { return codes.empty() && mask.empty() && seen == nullptr && exponents == nullptr; }
+    bool nothing() const {
+        return codes.empty() && mask.empty() && seen == nullptr && seen_channels.empty() && exponents == nullptr;
+    }
 };
 
 namespace detail {
@@ -76,6 +80,12 @@ void check_forward(std::span<const Storage> input, std::span<Storage> output, co
     check_span(function, "output", output, n);
     check_overlap(function, "output", output, input, true);
     check_estimator(function, besides.estimator);
+    if (!besides.seen_channels.empty()) {
+        if constexpr (requires { q.exponents; })
+            check_span(function, "seen_channels", besides.seen_channels, q.exponents.size());
+        else
+            fail(function, "seen_channels.size()", text(besides.seen_channels.size()), "0 without a channel_quantizer");
+    }
     if (!besides.codes.empty()) {
         check_span(function, "codes",
                    std::span(static_cast<const std::byte*>(besides.codes.data()), besides.codes.size()), n);
@@ -105,6 +115,20 @@ kernels::forward_extras extras_of(const Quantizer& q, const forward_outputs& bes
     e.stream = streams(input, output);
     return e;
 }
+
+/// The tasks of a pass over channels that are innermost and observed one by one: whole rows of them, by eights, so that
+/// no two tasks share a byte of the mask.
+struct row_tasks {
+    std::size_t channels;
+    std::size_t elements;
+    std::size_t size = std::max<std::size_t>(task_elements / channels / 8, 1) * 8 * channels;  ///< elements of a task
+
+    std::int64_t count() const { return static_cast<std::int64_t>((elements + size - 1) / size); }
+    element_range operator[](std::int64_t task) const {
+        const std::size_t begin = static_cast<std::size_t>(task) * size;
+        return {begin, std::min(elements, begin + size)};
+    }
+};
 
 /// Calls f(range) for a task's elements: all at once; or, where the input is observed too, by blocks that stay in L1
 /// between the two, observed before an output in place overwrites them.
@@ -175,19 +199,31 @@ void fake_quantize(std::span<const Storage> input, std::span<Storage> output, co
     const auto inner = static_cast<std::size_t>(q.inner);
     const kernels::forward_extras extras = extras_of(q, besides, input, output);
     if (besides.seen != nullptr) *besides.seen = range{};
+    const std::span<range> ranges = besides.seen_channels;
+    std::fill(ranges.begin(), ranges.end(), range{});
+    const bool by_channel = !ranges.empty();
+    const bool by_rows = by_channel && inner == 1;
+    const row_tasks rows{channels, input.size()};
     const Storage* in = input.data();
     Storage* out = output.data();
     with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
-        run.parallel_for(task_count(input.size()), [&](std::int64_t task) {
-            observe_blocks<Arch>(input, task_range(task, input.size()), besides, [&](element_range part) {
-                if (inner == 1)
-                    return kernels::fake_quantize_channels<Arch, Mode>(
-                        in + part.begin, out + part.begin, part.size(), q.exponents.data(), channels,
-                        part.begin % channels, kernels::grid_of(q, part.begin), extras.from(part.begin));
-                for_each_run(part, inner, channels, [&](std::size_t i, std::size_t n, std::size_t channel) {
-                    kernels::fake_quantize<Arch, Mode>(in + i, out + i, n, q.exponents[channel], kernels::grid_of(q, i),
-                                                       extras.from(i));
-                });
+        const auto quantize_run = [&](std::size_t i, std::size_t n, std::size_t channel) {
+            kernels::forward_extras also = extras.from(i);
+            kernels::extremes seen{};
+            if (by_channel && in == out) seen = kernels::minmax<Arch>(in + i, n, is_far(input));
+            else if (by_channel) also.seen = &seen;
+            kernels::fake_quantize<Arch, Mode>(in + i, out + i, n, q.exponents[channel], kernels::grid_of(q, i), also);
+            if (by_channel) merge_atomic(ranges[channel], to_range(seen, n));
+        };
+        run.parallel_for(by_rows ? rows.count() : task_count(input.size()), [&](std::int64_t task) {
+            const element_range own = by_rows ? rows[task] : task_range(task, input.size());
+            // From memory to L2, where the pass finds them.
+            if (by_rows) observe_rows<Arch>(in + own.begin, own.size() / channels, ranges);
+            observe_blocks<Arch>(input, own, besides, [&](element_range part) {
+                if (inner != 1) return for_each_run(part, inner, channels, quantize_run);
+                kernels::fake_quantize_channels<Arch, Mode>(in + part.begin, out + part.begin, part.size(),
+                                                            q.exponents.data(), channels, part.begin % channels,
+                                                            kernels::grid_of(q, part.begin), extras.from(part.begin));
             });
         });
     });
@@ -216,8 +252,8 @@ void fake_quantize(const Input& input, Output&& output, const quantizer& q, cons
 }
 
 /// The same with one exponent per channel; see channel_quantizer for the layouts. `seen` and `exponents` are of the
-/// whole tensor. Where channels are not innermost, only runs of 1024 elements of a channel and more are written past
-/// the caches.
+/// whole tensor, `seen_channels` of each channel. Where channels are not innermost, only runs of 1024 elements of a
+/// channel and more are written past the caches.
 template <class Arch = default_arch, storage_range Input = std::span<const float>,
           writable_like<Input> Output = std::span<storage_of<Input>>, executor Executor = serial_executor>
 void fake_quantize(const Input& input, Output&& output, const channel_quantizer& q, const forward_outputs& besides,

@@ -72,6 +72,18 @@ inline void merge_atomic(range& shared, const range& part) {
     std::atomic_ref(shared.non_finite).fetch_add(part.non_finite, std::memory_order_relaxed);
 }
 
+/// Merges what `rows` rows, of as many channels as there are ranges, hold of each channel.
+template <class Arch, class Storage>
+void observe_rows(const Storage* data, std::size_t rows, std::span<range> ranges) {
+    constexpr std::size_t chunk = 256;  // channels whose results fit on the stack
+    kernels::extremes part[chunk];
+    for (std::size_t c = 0; c < ranges.size(); c += chunk) {
+        const std::size_t width = std::min(chunk, ranges.size() - c);
+        kernels::minmax_channels<Arch>(data + c, rows, ranges.size(), width, part);
+        for (std::size_t k = 0; k < width; ++k) merge_atomic(ranges[c + k], to_range(part[k], rows));
+    }
+}
+
 }  // namespace detail
 
 /// The range of `values` of any storage type, as floats; non-finite ones are counted and skipped. An empty span gives
@@ -105,15 +117,7 @@ void observe_channels(const Values& values, std::int64_t inner, std::span<range>
         const std::size_t tasks = (rows + task_rows - 1) / task_rows;
         run.parallel_for(static_cast<std::int64_t>(tasks), [&](std::int64_t task) {
             const std::size_t first = static_cast<std::size_t>(task) * task_rows;
-            const std::size_t count = std::min(task_rows, rows - first);
-            constexpr std::size_t chunk = 256;  // channels whose results fit on the stack
-            kernels::extremes part[chunk];
-            for (std::size_t c = 0; c < channels; c += chunk) {
-                const std::size_t width = std::min(chunk, channels - c);
-                kernels::minmax_channels<Arch>(data.data() + first * channels + c, count, channels, width, part);
-                for (std::size_t k = 0; k < width; ++k)
-                    detail::merge_atomic(ranges[c + k], detail::to_range(part[k], count));
-            }
+            detail::observe_rows<Arch>(data.data() + first * channels, std::min(task_rows, rows - first), ranges);
         });
         return;
     }
