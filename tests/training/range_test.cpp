@@ -147,6 +147,29 @@ TEST_CASE("observe_channels: every layout, special values too") {
         }
 }
 
+TEST_CASE("observe_channels: one value that is not finite, extremes in any row, any number of channels") {
+    test::random_source random;
+    for (const std::size_t channels : {std::size_t{1}, lanes - 1, lanes, lanes + 1, 2 * lanes, 3 * lanes - 1, 4 * lanes,
+                                       4 * lanes + 1, 7 * lanes + 3, std::size_t{300}})
+        for (std::size_t rows = 1; rows < 1100; rows += 1 + rows / 2) {
+            const test::layout l{rows, channels, 1};
+            std::vector<float> data(l.size());
+            for (float& v : data) v = static_cast<float>(random.uniform(-1, 1));
+            const auto anywhere = [&] {
+                return static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(l.size()) - 1));
+            };
+            for (int i = 0; i < 40; ++i) data[anywhere()] = static_cast<float>(random.uniform(-9, 9));
+            for (const float odd : {-0.0F, not_a_number, infinity, -infinity}) {
+                data[anywhere()] = odd;
+                const std::vector<range> expected = expected_of(data, l);
+                std::vector<range> ranges(channels);
+                observe_channels(data, 1, std::span(ranges));
+                for (std::size_t c = 0; c < channels; ++c)
+                    check_range_is(ranges[c], expected[c], [&] { return l.name() + " channel " + std::to_string(c); });
+            }
+        }
+}
+
 TEST_CASE("observe_channels: every alignment, between guard pages") {
     test::random_source random;
     test::guarded_memory memory(20000);

@@ -112,39 +112,101 @@ extremes minmax(const Storage* in, std::size_t n, bool far = false) {
     return found;
 }
 
+/// minmax of each of `channels` columns, in `Vectors` vectors of which the last may be a part.
+template <class Arch, int Vectors, storage_type Storage>
+void minmax_columns(const Storage* in, std::size_t rows, std::size_t row_stride, std::size_t channels, extremes* out) {
+    using batch = simd::f32<Arch>;
+    constexpr std::size_t lanes = batch::size;
+    constexpr std::size_t at_once = Vectors == 1 ? 4 : Vectors == 2 ? 2 : 1;  // rows: chains hide latencies
+    constexpr std::size_t block = 256;                                        // rows
+    const std::size_t last = channels - (Vectors - 1) * lanes;
+    const auto load = [&](std::size_t row, auto v) PO2Q_INLINE_LAMBDA {
+        const Storage* const p = in + row * row_stride + v * lanes;
+        return v + 1 < Vectors || last == lanes ? simd::load<Arch>(p) : simd::load_first<Arch>(p, last);
+    };
+    const batch zero(0.0F);
+    const batch infinity(__builtin_inff());
+    batch low[Vectors];
+    batch high[Vectors];
+    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+        low[v] = infinity;
+        high[v] = -infinity;
+    });
+    std::uint64_t non_finite[Vectors * lanes] = {};
+    for (std::size_t begin = 0; begin < rows; begin += block) {
+        const std::size_t end = rows - begin < block ? rows : begin + block;
+        batch lows[at_once][Vectors];
+        batch highs[at_once][Vectors];
+        batch traces[at_once][Vectors];
+        simd::unroll<at_once>([&](auto r) PO2Q_INLINE_LAMBDA {
+            simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+                lows[r][v] = infinity;
+                highs[r][v] = -infinity;
+                traces[r][v] = zero;
+            });
+        });
+        const auto search = [&](std::size_t row, auto r) PO2Q_INLINE_LAMBDA {
+            simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+                const batch x = simd::keep(load(row, v));
+                lows[r][v] = xsimd::min(x, lows[r][v]);
+                highs[r][v] = xsimd::max(x, highs[r][v]);
+                traces[r][v] = gather_non_finite<Arch>(traces[r][v], x);
+            });
+        };
+        std::size_t row = begin;
+        for (; row + at_once <= end; row += at_once)
+            simd::unroll<at_once>([&](auto r) PO2Q_INLINE_LAMBDA { search(row + r, r); });
+        for (; row < end; ++row) search(row, std::integral_constant<int, 0>{});
+        batch trace = zero;
+        simd::unroll<at_once>([&](auto r) PO2Q_INLINE_LAMBDA {
+            simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA { trace = trace | traces[r][v]; });
+        });
+        if (xsimd::all(trace == zero)) {
+            simd::unroll<at_once>([&](auto r) PO2Q_INLINE_LAMBDA {
+                simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+                    low[v] = xsimd::min(low[v], lows[r][v]);
+                    high[v] = xsimd::max(high[v], highs[r][v]);
+                });
+            });
+            continue;
+        }
+        simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+            batch bad = zero;
+            for (row = begin; row < end; ++row) {
+                const batch x = load(row, v);
+                const auto finite = (x - x) == zero;
+                low[v] = xsimd::select(finite & (x < low[v]), x, low[v]);
+                high[v] = xsimd::select(finite & (x > high[v]), x, high[v]);
+                bad = xsimd::select(finite, bad, bad + batch(1.0F));
+            }
+            alignas(64) float counts[lanes];
+            bad.store_aligned(counts);
+            for (std::size_t k = 0; k < lanes; ++k) non_finite[v * lanes + k] += static_cast<std::uint64_t>(counts[k]);
+        });
+    }
+    alignas(64) float least[Vectors * lanes];
+    alignas(64) float most[Vectors * lanes];
+    simd::unroll<Vectors>([&](auto v) PO2Q_INLINE_LAMBDA {
+        (low[v] + zero).store_aligned(least + v * lanes);
+        (high[v] + zero).store_aligned(most + v * lanes);
+    });
+    for (std::size_t c = 0; c < channels; ++c) out[c] = {least[c], most[c], non_finite[c]};
+}
+
 /// Channel innermost: row r is Storage [channels] at in + r * row_stride; one result per channel; lanes run over
 /// channels.
 template <class Arch, storage_type Storage>
 void minmax_channels(const Storage* in, std::size_t rows, std::size_t row_stride, std::size_t channels, extremes* out) {
-    using batch = simd::f32<Arch>;
-    constexpr std::size_t lanes = batch::size;
-    const float infinity = __builtin_inff();
-    for (std::size_t c = 0; c < channels; c += lanes) {
-        const std::size_t count = channels - c < lanes ? channels - c : lanes;
-        batch low(infinity);
-        batch high(-infinity);
-        batch bad(0.0F);  // counts per lane, exact below 2^24; flushed every 2^20 rows
-        std::uint64_t non_finite[lanes] = {};
-        alignas(64) float part[lanes];
-        for (std::size_t begin = 0; begin < rows; begin += std::size_t{1} << 20) {
-            const std::size_t end = rows - begin < (std::size_t{1} << 20) ? rows : begin + (std::size_t{1} << 20);
-            for (std::size_t row = begin; row < end; ++row) {
-                const Storage* p = in + row * row_stride + c;
-                const batch x = count == lanes ? simd::load<Arch>(p) : simd::load_first<Arch>(p, count);
-                const auto finite = (x - x) == batch(0.0F);
-                low = xsimd::select(finite & (x < low), x, low);
-                high = xsimd::select(finite & (x > high), x, high);
-                bad = xsimd::select(finite, bad, bad + batch(1.0F));
-            }
-            bad.store_aligned(part);
-            bad = batch(0.0F);
-            for (std::size_t k = 0; k < lanes; ++k) non_finite[k] += static_cast<std::uint64_t>(part[k]);
-        }
-        (low + batch(0.0F)).store_aligned(part);
-        for (std::size_t k = 0; k < count; ++k) out[c + k].min = part[k];
-        (high + batch(0.0F)).store_aligned(part);
-        for (std::size_t k = 0; k < count; ++k) out[c + k].max = part[k];
-        for (std::size_t k = 0; k < count; ++k) out[c + k].non_finite = non_finite[k];
+    constexpr std::size_t lanes = simd::f32<Arch>::size;
+    std::size_t c = 0;
+    for (; c + 4 * lanes <= channels; c += 4 * lanes)
+        minmax_columns<Arch, 4>(in + c, rows, row_stride, 4 * lanes, out + c);
+    switch ((channels - c + lanes - 1) / lanes) {
+    case 4: return minmax_columns<Arch, 4>(in + c, rows, row_stride, channels - c, out + c);
+    case 3: return minmax_columns<Arch, 3>(in + c, rows, row_stride, channels - c, out + c);
+    case 2: return minmax_columns<Arch, 2>(in + c, rows, row_stride, channels - c, out + c);
+    case 1: return minmax_columns<Arch, 1>(in + c, rows, row_stride, channels - c, out + c);
+    default: return;
     }
 }
 
