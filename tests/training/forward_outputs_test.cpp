@@ -227,61 +227,76 @@ TEST_CASE("fake_quantize: outputs past the caches have the same bits, aligned or
     const quantizer q{int8, -4};
     for (float& v : x) v = static_cast<float>(random.uniform(-10, 10));
     x[77] = std::numeric_limits<float>::quiet_NaN();
+    // Gradients: x is as good an upstream gradient as any.
+    const quantizer drawn{int8, -4, rounding::stochastic, random.bits()};
+    std::vector<float> wanted(n);
+    std::vector<float> wanted_gradient(n);
+    std::vector<float> wanted_drawn(n);
+    std::vector<std::uint8_t> wanted_mask(mask_bytes(n));
+    const auto specify = [&](std::size_t i) {
+        wanted[i] = po2quant::fake_quantize(x[i], q);
+        wanted_gradient[i] = fake_quantize_gradient(x[i], x[i], q, ste::clip_code);
+        wanted_drawn[i] = fake_quantize_gradient(x[i], x[i], drawn, ste::clip_code, i);
+        const int passes = fake_quantize_gradient(x[i], 1.0F, q, ste::clip_code) != 0;
+        const int others = wanted_mask[i / 8] & ~(1 << (i % 8));
+        wanted_mask[i / 8] = static_cast<std::uint8_t>(others | passes << (i % 8));
+    };
+    for (std::size_t i = 0; i < n; ++i) specify(i);
     std::vector<std::uint8_t> mask(mask_bytes(n));
     for (const std::size_t gap : {0, 1, 4, 15}) {
         const std::span<float> y(memory.data() + gap, n);
-        fake_quantize(x, y, q, {.mask = mask}, test::test_executor{test::test_executor::shuffled_threads, 2});
         std::size_t wrong = 0;
-        for (std::size_t i = 0; i < n; ++i) {
-            wrong += !test::same_bits(y[i], po2quant::fake_quantize(x[i], q));
-            wrong += (mask[i / 8] >> (i % 8) & 1) != (fake_quantize_gradient(x[i], 1.0F, q, ste::clip_code) != 0);
-        }
-        CHECK(wrong == 0);
+        const auto compare = [&] {
+            for (std::size_t i = 0; i < n; ++i) wrong += !test::same_bits(y[i], wanted[i]);
+            CHECK(wrong == 0);
+        };
+        const auto compare_gradients = [&](const std::vector<float>& to) {
+            for (std::size_t i = 0; i < n; ++i) wrong += !test::identical(y[i], to[i]);
+            CHECK(wrong == 0);
+        };
+        fake_quantize(x, y, q, {.mask = mask}, test::test_executor{test::test_executor::shuffled_threads, 2});
+        compare();
+        CHECK(std::equal(mask.begin(), mask.end(), wanted_mask.begin()));
         fake_quantize(x, y, q);
-        for (std::size_t i = 0; i < n; ++i) wrong += !test::same_bits(y[i], po2quant::fake_quantize(x[i], q));
-        CHECK(wrong == 0);
+        compare();
         // Watched: with what is not finite in one task, and without.
         for (const float first : {-11.0F, std::numeric_limits<float>::infinity()}) {
             const float kept = x[0];
             x[0] = first;
+            specify(0);
             range seen;
             std::vector<std::uint8_t> own_mask(mask.size());
             fake_quantize(x, y, q, {.mask = own_mask, .seen = &seen});
             CHECK(seen == observe(x));
-            for (std::size_t i = 0; i < n; ++i) wrong += !test::same_bits(y[i], po2quant::fake_quantize(x[i], q));
-            CHECK(wrong == 0);
+            compare();
+            CHECK(std::equal(own_mask.begin(), own_mask.end(), wanted_mask.begin()));
             x[0] = kept;
+            specify(0);
         }
-        // Gradients: x is as good an upstream gradient as any.
         for (const bool by_mask : {true, false}) {
             std::fill(y.begin(), y.end(), 77.0F);
             const test::test_executor threads{test::test_executor::shuffled_threads, 2};
             if (by_mask) fake_quantize_backward(mask, x, y, threads);
             else fake_quantize_backward(x, x, y, q, {.estimator = ste::clip_code}, threads);
-            for (std::size_t i = 0; i < n; ++i)
-                wrong += !test::identical(y[i], fake_quantize_gradient(x[i], x[i], q, ste::clip_code));
-            CHECK(wrong == 0);
+            compare_gradients(wanted_gradient);
         }
-        const quantizer drawn{int8, -4, rounding::stochastic, random.bits()};
         std::fill(y.begin(), y.end(), 77.0F);
         fake_quantize_backward(x, x, y, drawn, {.estimator = ste::clip_code});
-        for (std::size_t i = 0; i < n; ++i)
-            wrong += !test::identical(y[i], fake_quantize_gradient(x[i], x[i], drawn, ste::clip_code, i));
-        CHECK(wrong == 0);
+        compare_gradients(wanted_drawn);
         // With a threshold's sum, which is that of a gradient in place, and so not past the caches.
         x[77] = 3;
+        specify(77);
         for (const threshold_term term : {threshold_term::error, threshold_term::beyond}) {
             std::fill(y.begin(), y.end(), 77.0F);
             const double sum = fake_quantize_backward_threshold(x, x, y, q, term);
-            for (std::size_t i = 0; i < n; ++i)
-                wrong += !test::identical(y[i], fake_quantize_gradient(x[i], x[i], q, ste::clip_code));
-            CHECK(wrong == 0);
+            compare_gradients(wanted_gradient);
             std::vector<float> in_place = x;
             const double same = fake_quantize_backward_threshold(x, in_place, in_place, q, term);
             CHECK(sum == same);
             CHECK(sum != 0);
         }
         x[77] = std::numeric_limits<float>::quiet_NaN();
+        specify(77);
     }
     // Channels whose runs are long enough for that, and such whose are not.
     const std::vector<int> exponents = {-4, -6};

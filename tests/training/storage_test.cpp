@@ -247,13 +247,20 @@ void check_stream(const Quantizer& q, QuantizerOf quantizer_of) {
     test::random_source random;
     const std::size_t n = (detail::stream_bytes / sizeof(Half) / 3 + 333) * 3;
     const std::vector<Half> x = random_halves<Half>(random, n);
+    std::vector<Half> wanted(n);
+    std::vector<Half> wanted_gradient(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        const float v = to_float(x[i]);
+        wanted[i] = to_storage<Half>(po2quant::fake_quantize(v, quantizer_of(i)));
+        const float gradient = fake_quantize_gradient(v, v, quantizer_of(i), gradient_options{}.estimator);
+        wanted_gradient[i] = to_storage<Half>(gradient);
+    }
     std::vector<Half> memory(n + 16);
     for (const std::size_t gap : {0, 5}) {
         const std::span<Half> y(memory.data() + gap, n);
         fake_quantize(x, y, q, one_thread);
         std::size_t wrong = 0;
-        for (std::size_t i = 0; i < n; ++i)
-            wrong += !test::same_bits(y[i], to_storage<Half>(po2quant::fake_quantize(to_float(x[i]), quantizer_of(i))));
+        for (std::size_t i = 0; i < n; ++i) wrong += !test::same_bits(y[i], wanted[i]);
         CHECK(wrong == 0);
         // Gradients, by the mask of such a pass and by x, which is as good an upstream gradient as any.
         std::vector<std::uint8_t> mask(mask_bytes(n));
@@ -262,11 +269,7 @@ void check_stream(const Quantizer& q, QuantizerOf quantizer_of) {
             std::fill(y.begin(), y.end(), x[0]);
             if (by_mask) fake_quantize_backward(mask, x, y, one_thread);
             else fake_quantize_backward(x, x, y, q, {}, one_thread);
-            for (std::size_t i = 0; i < n; ++i) {
-                const float v = to_float(x[i]);
-                const float wanted = fake_quantize_gradient(v, v, quantizer_of(i), gradient_options{}.estimator);
-                wrong += !test::same_bits(y[i], to_storage<Half>(wanted));
-            }
+            for (std::size_t i = 0; i < n; ++i) wrong += !test::same_bits(y[i], wanted_gradient[i]);
             CHECK(wrong == 0);
         }
     }
