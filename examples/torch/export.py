@@ -74,10 +74,10 @@ class Writer:
                 "exponent": exponents[0] if len(exponents) == 1 else exponents,
                 "int": self.save(f"{name}.weights.npy", array)}
 
-    def bias(self, name, values, quantized):
+    def bias(self, name, values, deployed):
         exponent = int(ops.exponents_for(ops.observe(values), BIAS_BITS))
         return {"quantized": True, "bits": BIAS_BITS, "exponent": exponent,
-                "int": self.save(f"{name}.bias.npy", codes_of(quantized, exponent, np.int16))}
+                "int": self.save(f"{name}.bias.npy", codes_of(deployed, exponent, np.int16))}
 
     def conv(self, name, layer, source):
         conv = layer.conv
@@ -104,10 +104,10 @@ class Writer:
             source = (self.residual if isinstance(layer, Residual) else self.conv)(f"{name}.{i}", layer, source)
         return source
 
-    def pointwise(self, name, quantizer, weight, bias, quantized_bias, source, **where):
+    def pointwise(self, name, quantizer, weight, bias, deployed, source, **where):
         """A 1x1 convolution with a bias instead of a norm."""
         return self.add(name, "conv2d", [source], kernel=[1, 1], cin=weight.shape[1], cout=weight.shape[0],
-                        weights=self.weights(name, quantizer, weight), bias=self.bias(name, bias, quantized_bias), **where)
+                        weights=self.weights(name, quantizer, weight), bias=self.bias(name, bias, deployed), **where)
 
     def classifier(self, network):
         value = self.sequence("features", network.features, "image")

@@ -139,26 +139,6 @@ PO2Q_INLINE void load_nudged(typename simd::integer<Arch>::reg (&acc)[Vectors], 
     });
 }
 
-/// Each of `count` lanes (a multiple of the register's) shifted by its own count, by `mode`, in place.
-template <class Arch, rounding Mode>
-void shift_lanes(std::int32_t* acc, const std::int32_t* shift, int count) {
-    using ops = simd::integer<Arch>;
-    for (int i = 0; i < count; i += ops::lanes) {
-        bool vector = true;
-        for (int k = 0; k < ops::lanes; ++k) vector = vector && shift[i + k] >= 1 && shift[i + k] <= 31;
-        if (vector) {
-            ops::store(acc + i, simd::shift_right_rounded<Arch, Mode>(ops::load(acc + i), ops::load(shift + i)));
-        } else {
-            for (int k = 0; k < ops::lanes; ++k) acc[i + k] = shift_right(acc[i + k], shift[i + k], Mode);
-        }
-    }
-}
-
-template <class Arch>
-void shift_lanes(std::int32_t* acc, const std::int32_t* shift, int count, rounding mode) {
-    with_shift_rounding(mode, [&](auto m) { shift_lanes<Arch, m()>(acc, shift, count); });
-}
-
 /// The first `count` sums of `vectors` registers in memory, as int32 or as floats that are rounded by wider arithmetic
 /// or lie apart.
 template <class Arch>
@@ -245,7 +225,7 @@ template <class Arch, int Vectors>
             words[i] = codes.template shift_and_narrow<i>(acc[2 * i], acc[std::min(2 * i + 1, Vectors - 1)]);
         });
     } else {
-        shift_lanes<Arch>(lanes, block.shift, Vectors * ops::lanes, block.mode);
+        for (int i = 0; i < Vectors * ops::lanes; ++i) lanes[i] = shift_right(lanes[i], block.shift[i], block.mode);
         for (int i = 0; i < half; ++i)
             words[i] = ops::narrow(ops::load(lanes + 2 * i * ops::lanes),
                                    ops::load(lanes + std::min(2 * i + 1, Vectors - 1) * ops::lanes));

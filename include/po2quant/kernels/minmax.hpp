@@ -112,7 +112,7 @@ extremes minmax(const Storage* in, std::size_t n, bool far = false) {
     return found;
 }
 
-/// minmax of each of `channels` columns, in `Vectors` vectors of which the last may be a part.
+/// minmax_channels of channels that `Vectors` vectors hold, the last of which may be a part.
 template <class Arch, int Vectors, storage_type Storage>
 void minmax_columns(const Storage* in, std::size_t rows, std::size_t row_stride, std::size_t channels, extremes* out) {
     using batch = simd::f32<Arch>;
