@@ -65,7 +65,8 @@ TEST_CASE("fake_quantize: every size and alignment, between guard pages, in plac
 
 TEST_CASE("fake_quantize: every tie and code of every format, beside them, and special values") {
     for (const integer_format f : test::all_formats())
-        for (const int e : {min_exponent, min_exponent + 1, -31, -4, 0, 5, max_exponent - 1, max_exponent}) {
+        for (const int e :
+             {min_exponent, min_exponent + 1, -31, -16, -15, -11, -4, -1, 0, 1, 5, max_exponent - 1, max_exponent}) {
             if (f.bits > 9 && e != -4 && e != min_exponent && e != max_exponent) continue;
             std::vector<float> x = test::ties_and_codes(f, e);
             if (f.bits > 12 && e != -4) x.erase(x.begin() + 1000, x.end() - 1000);

@@ -10,6 +10,8 @@
 /// Numerics. x * 2^−e is exact, codes of up to 16 bits are exact floats, and so is their product with 2^e: the same
 /// bits as fake_quantize of numerics/quantizer.hpp on every Arch. Codes of 0 give +0, NaN gives NaN, ±∞ saturate.
 /// Guarantees: reads and writes exactly n elements; no allocation, no exceptions.
+#include <array>
+
 #include <po2quant/kernels/channel_pattern.hpp>
 #include <po2quant/kernels/minmax.hpp>
 #include <po2quant/numerics/quantizer.hpp>
@@ -292,10 +294,75 @@ struct extremes_watch {
 /// Elements of a run that is worth streaming: below, waiting for the streams costs more than they save.
 inline constexpr std::size_t least_stream = 1024;
 
-/// One exponent for all elements.
+/// Steps from the end to the start where loads would else wait for stores.
+struct direction {
+    std::size_t begin;
+    std::size_t last;
+    std::size_t stride;
+
+    /// From first on, `count` >= 1 steps of `step` elements.
+    PO2Q_INLINE direction(std::size_t first, std::size_t count, std::size_t step, bool from_end)
+        : begin(from_end ? first + (count - 1) * step : first),
+          last(from_end ? first : first + (count - 1) * step),
+          stride(from_end ? std::size_t{0} - step : step) {}
+};
+
+/// The elements from 0 on that an instruction set has a quicker way for, y and nothing else; returns how many.
 template <class Arch, rounding Mode, storage_type Storage>
-void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent, const grid& g,
-                   const forward_extras& extras = {}) {
+PO2Q_INLINE std::size_t fake_quantize_fractions(const Storage*, Storage*, std::size_t, int, const grid&) {
+    return 0;
+}
+#if defined(__AVX512DQ__)
+/// 64 elements among which NaN is.
+template <class Arch>
+[[gnu::noinline]] void fake_quantize_64(const float* in, float* out, int exponent, const grid& g) {
+    const grid_rounder<Arch, rounding::half_up> apply(exponent, g);
+    for (int i = 0; i < 64; i += 16) simd::store<Arch>(out + i, apply(simd::load<Arch>(in + i), {}));
+}
+/// simd::fraction_grid by steps of 64 elements. A function of its own for few variables, which stay in registers.
+template <class Arch, int FractionBits>
+[[gnu::noinline]] void fake_quantize_fractions(const float* in, float* out, std::size_t steps, const grid& g) {
+    const simd::fraction_grid<FractionBits> snap(g.qmin);
+    const __m512 one = simd::nearest_grid<rounding::half_up>::one();
+    const direction way(0, steps, 64, simd::loads_meet_stores(in, out));
+    for (std::size_t i = way.begin;; i += way.stride) {
+        const __m512 x0 = _mm512_loadu_ps(in + i);
+        const __m512 x1 = _mm512_loadu_ps(in + i + 16);
+        const __m512 x2 = _mm512_loadu_ps(in + i + 32);
+        const __m512 x3 = _mm512_loadu_ps(in + i + 48);
+        if (__builtin_expect(simd::any_nan(x0, x1, x2, x3), 0)) {
+            fake_quantize_64<Arch>(in + i, out + i, -FractionBits, g);
+        } else {
+            const __m512 y0 = snap(x0, one);
+            const __m512 y1 = snap(x1, one);
+            const __m512 y2 = snap(x2, one);
+            const __m512 y3 = snap(x3, one);
+            _mm512_storeu_ps(out + i, y0);
+            _mm512_storeu_ps(out + i + 16, y1);
+            _mm512_storeu_ps(out + i + 32, y2);
+            _mm512_storeu_ps(out + i + 48, y3);
+        }
+        if (i == way.last) break;
+    }
+}
+template <class Arch, rounding Mode>
+requires(has_avx512<Arch>&& Mode == rounding::half_up) PO2Q_INLINE std::size_t
+    fake_quantize_fractions(const float* in, float* out, std::size_t n, int exponent, const grid& g) {
+    static constexpr auto of_bits = []<int... Bits>(simd::indices<Bits...>) {
+        return std::array{&fake_quantize_fractions<Arch, Bits>...};
+    }
+    (simd::up_to<16>);
+    const auto bits = static_cast<unsigned>(-exponent);
+    if (bits >= of_bits.size() || g.qmax != -g.qmin - 1.0F || n < 64) return 0;
+    of_bits[bits](in, out, n / 64, g);
+    return n / 64 * 64;
+}
+#endif
+
+/// One exponent for all elements, anything left besides, by any way.
+template <class Arch, rounding Mode, storage_type Storage>
+[[gnu::noinline]] void fake_quantize_leaving(const Storage* in, Storage* out, std::size_t n, int exponent,
+                                             const grid& g, const forward_extras& extras) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
     constexpr int unroll = 4;  // independent chains: 15 to 30 cycles of latency per vector
@@ -321,20 +388,27 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
         i += count;
     };
     const auto loop = [&](auto with_extras, auto with_watch, auto store) PO2Q_INLINE_LAMBDA {
-        for (; i + unroll * lanes <= n; i += unroll * lanes) {
+        constexpr std::size_t step = unroll * lanes;
+        if (n - i < step) return;
+        const std::size_t count = (n - i) / step;
+        // Masks are written in order, and CPUs ask for memory ahead.
+        const direction way(i, count, step, !with_extras && !stream && simd::loads_meet_stores(in, out));
+        for (std::size_t at = way.begin;; at += way.stride) {
             batch x[unroll];
             batch y[unroll];
             simd::u32<Arch> random[unroll];
-            if (with_watch && stream) simd::prefetch_ahead<unroll * lanes>(in + i);
+            if (with_watch && stream) simd::prefetch_ahead<unroll * lanes>(in + at);
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA {
-                x[k] = simd::load<Arch>(in + i + k * lanes);
-                random[k] = random_at(i + k * lanes);
+                x[k] = simd::load<Arch>(in + at + k * lanes);
+                random[k] = random_at(at + k * lanes);
                 y[k] = apply(x[k], random[k]);
             });
             if constexpr (with_watch) watch(x);
-            if constexpr (with_extras) leave(x, y, random, pass, inverse_scale, i);
-            simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(out + i + k * lanes, y[k]); });
+            if constexpr (with_extras) leave(x, y, random, pass, inverse_scale, at);
+            simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(out + at + k * lanes, y[k]); });
+            if (at == way.last) break;
         }
+        i += count * step;
     };
     const auto steps = [&](auto store) PO2Q_INLINE_LAMBDA {
         watched = i;
@@ -365,6 +439,18 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
     while (i < n) part(n - i < lanes ? n - i : lanes);
     leave.finish();
     if (extras.seen != nullptr) *extras.seen = watch.finish(in, n, watched, end);
+}
+
+/// One exponent for all elements.
+template <class Arch, rounding Mode, storage_type Storage>
+void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent, const grid& g,
+                   const forward_extras& extras = {}) {
+    std::size_t done = 0;
+    if (!extras.any() && extras.seen == nullptr && !extras.stream)
+        done = fake_quantize_fractions<Arch, Mode>(in, out, n, exponent, g);
+    if (done == n) return;
+    fake_quantize_leaving<Arch, Mode>(in + done, out + done, n - done, exponent,
+                                      {g.qmin, g.qmax, g.seed, g.first_index + done}, extras.from(done));
 }
 
 /// Channel innermost: element i has exponent exponents[(first_channel + i) % channels].

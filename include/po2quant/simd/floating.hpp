@@ -234,6 +234,16 @@ PO2Q_INLINE xsimd::batch<float, A> keep(const xsimd::batch<float, A>& v) {
 #endif
 }
 
+/// Whether a pass from in to out, upwards, would load what looks like its last stores. CPUs compare the low 12 bits of
+/// addresses first: a load waits for a store that is less than a page's 4096 bytes ahead of it there, though they share
+/// nothing. Of two arrays that one allocation after the other gave, the second begins a few bytes behind a multiple of
+/// 4096. Going downwards, stores are behind the loads.
+template <class In, class Out>
+PO2Q_INLINE bool loads_meet_stores(const In* in, const Out* out) {
+    const std::uintptr_t ahead = (reinterpret_cast<std::uintptr_t>(out) - reinterpret_cast<std::uintptr_t>(in)) % 4096;
+    return ahead != 0 && ahead < 2048;
+}
+
 /// Asks for the lines of Count elements some distance ahead, for every other one of several. Passes that do more than
 /// load run too few loads ahead of themselves for memory's latency, and what a CPU fetches by itself is not enough.
 /// Into L2 and not each line: each line into L1 was slower on Zen 4 than asking for none. What lies behind an array is

@@ -1,6 +1,6 @@
 #pragma once
-/// Quantization with AVX-512's rounding per instruction: fake quantization in the units of x, by half_up in five
-/// instructions and by half_even in four; codes by either in four.
+/// Quantization with AVX-512's rounding per instruction: fake quantization in the units of x, by half_up in three to
+/// five instructions and by half_even in four; codes by either in four.
 #include <po2quant/numerics/exponent.hpp>
 #include <po2quant/simd/floating.hpp>
 
@@ -54,6 +54,43 @@ requires(Mode == rounding::half_up || Mode == rounding::half_even) struct neares
         }
     }
 };
+
+#if defined(__AVX512DQ__)
+/// The same by half_up for e = −FractionBits, 0..15, and codes −q .. q − 1, in three instructions, none of them for
+/// NaN:
+///
+///   t = x + 2^e / 2, rounded to zero     for x <= −2^e / 2 exact, above rounded down: the same floor, and never −0
+///   t = t held inside ±q·2^e, exclusive  one instruction, as both ends are one number
+///   y = floor of t to a multiple of 2^e
+/// Clamping the sum is what makes the ends one number: y is a code −q .. q − 1 where −q <= x * 2^−e + 1/2 < q.
+///
+/// Zen 4 has minima, additions and roundings to integers on the ports that stores take, products and VRANGEPS on
+/// others: of these three instructions one, of nearest_grid's five three.
+template <int FractionBits>
+struct fraction_grid {
+    static constexpr int floor_to_grid = FractionBits << 4 | _MM_FROUND_TO_NEG_INF;
+    static constexpr int magnitude_of_least = 0b0010;  // of both operands, with the sign of the first
+    __m512 half;
+    __m512 limit;
+
+    PO2Q_INLINE explicit fraction_grid(float qmin)
+        : half(_mm512_set1_ps(0.5F * exp2_float(-FractionBits))),
+          // The float next to q·2^e: its bits less 1.
+          limit(_mm512_castsi512_ps(_mm512_sub_epi32(
+              _mm512_castps_si512(_mm512_set1_ps(-qmin * exp2_float(-FractionBits))), _mm512_set1_epi32(1)))) {}
+    PO2Q_INLINE __m512 operator()(__m512 x, __m512 one) const {
+        const __m512 sum = _mm512_fmadd_round_ps(x, one, half, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+        return _mm512_roundscale_round_ps(_mm512_range_ps(sum, limit, magnitude_of_least), floor_to_grid,
+                                          _MM_FROUND_NO_EXC);
+    }
+};
+/// Whether NaN is among four vectors.
+PO2Q_INLINE bool any_nan(__m512 a, __m512 b, __m512 c, __m512 d) {
+    const __mmask16 ab = _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
+    const __mmask16 cd = _mm512_cmp_ps_mask(c, d, _CMP_UNORD_Q);
+    return _kortestz_mask16_u8(ab, cd) == 0;
+}
+#endif
 
 /// Codes by half_up or half_even: the conversion to integers rounds. half_up is floor(v + 1/2), whose sum, rounded
 /// down, has the same floor: no integer lies between the two. NaN converts to −2^31, which is 0 in the bits that a code
