@@ -1,5 +1,6 @@
 #include "quantized_graph.hpp"
 
+#include <po2quant/numerics/accumulator.hpp>
 #include <po2quant/training/fake_quantize.hpp>
 #include <po2quant/training/fake_quantize_backward.hpp>
 #include <po2quant/training/threshold_gradient.hpp>
@@ -25,9 +26,6 @@ pq::quantizer output_quantizer(const layer_grids& g) { return {.format = pq::int
 std::size_t weight_channels(const layer_shape& s) {
     return s.kind == op::depthwise_conv2d ? static_cast<std::size_t>(s.outputs) : 1;
 }
-
-/// A channel of all but zeros must not push its accumulators' grid so far down that its bias does not fit into them.
-constexpr int finest_weight_exponent = -14;
 
 }  // namespace
 
@@ -85,24 +83,25 @@ std::span<float> quantized_graph::input(std::int64_t batch) {
 void quantized_graph::quantize_parameters(const layer& l, tensors& t) const {
     layer_grids& g = t.grids;
     std::vector<pq::range> ranges(weight_channels(l.shape));
+    std::vector<pq::range> biases(ranges.size());
     g.weight_exponents.resize(ranges.size());
     g.bias_exponents.resize(ranges.size());
 
     pq::observe_channels(l.weights.value, 1, ranges);
+    pq::observe_channels(l.bias.value, 1, biases);
     for (std::size_t c = 0; c < ranges.size(); ++c) {
         const int e = thresholds_.empty() ? pq::exponent_for(ranges[c], pq::int8)
                                           : thresholds_[t.weight_threshold + c].exponent(pq::int8);
-        g.weight_exponents[c] = std::max(e, finest_weight_exponent);
+        g.weight_exponents[c] = std::max(e, pq::least_weight_exponent(biases[c].magnitude(), g.input_exponent));
     }
     t.weights.resize(l.weights.value.size());
     pq::fake_quantize(l.weights.value, t.weights, weight_quantizer(g));
 
     // The bias has 16 bits and its own exponent, but none finer than the accumulators': those bits would be rounded
     // off.
-    pq::observe_channels(l.bias.value, 1, ranges);
     for (std::size_t c = 0; c < ranges.size(); ++c)
         g.bias_exponents[c] =
-            std::max(pq::exponent_for(ranges[c], pq::int16), g.input_exponent + g.weight_exponents[c]);
+            std::max(pq::exponent_for(biases[c], pq::int16), g.input_exponent + g.weight_exponents[c]);
     t.bias.resize(l.bias.value.size());
     pq::fake_quantize(l.bias.value, t.bias, bias_quantizer(g));
 }

@@ -207,7 +207,7 @@ def check_off_grid():
         loss.backward()
         w = layer.conv.weight.detach().double()
         fold = (layer.norm.weight.detach() / layer.moving_sigma()).double()[:, None, None, None]
-        exponents = layer.weight.exponents(layer.scaled_weights()).double().reshape(-1, 1, 1, 1)
+        exponents = layer.weight_exponents().double().reshape(-1, 1, 1, 1)
         v = w * fold
         off = v - on_grid(v, exponents, 4, True)
         wanted = torch.where((off.abs() <= 0.5 * 2.0**exponents) & (fold != 0), off / fold, 0)
@@ -241,6 +241,22 @@ def check_exactness():
         network(x)
 
 
+def compare_with_integers(layer, inputs, outputs, what):
+    """A layer beside its integers, computed in float64. Returns the exponents of its sums, and its bias in steps of
+    them."""
+    codes = torch.randint(-128, 128, (4, layer.conv.weight.shape[0], 5, 5)).double()
+    folded = layer.folded((codes * 2.0**inputs).float())
+    found = fake_quantize(folded, int32(outputs)) * 2.0**-outputs
+    weights = layer.weight_exponents()
+    sums = weights.double() + inputs
+    whole = lambda values, exponents: values.double() / 2.0 ** exponents.reshape(-1, *[1] * (values.dim() - 1))
+    bias = whole(quantized_bias(layer.offset()), sums)
+    accumulated = layer.convolve(codes, whole(layer.folded_weights(), weights), bias.floor())
+    scale = 2.0 ** (sums - outputs).reshape(-1, 1, 1)
+    same(found.double(), (accumulated * scale + 0.5).floor().clamp(-128, 127), what)
+    return sums, bias
+
+
 @torch.no_grad()
 def check_deployment():
     """A layer computes what integers do, where its outputs are on coarser, the same and finer grids than its sums are;
@@ -255,18 +271,37 @@ def check_deployment():
         layer.output.log2_t.data = torch.tensor([outputs + 7.0], dtype=torch.float64)
         layer.eval().conv.weight.data *= 8
         layer.norm.running_mean.normal_(0, 0.1)
-        codes = torch.randint(-128, 128, (4, channels, 5, 5)).double()
-        found = layer.output(layer.folded((codes * 2.0**inputs).float())) * 2.0**-outputs
-        same(layer.weight.exponents(layer.scaled_weights()), weights, "exponents of weights")
-        w, b = layer.folded_weights(), quantized_bias(layer.offset())
-        sums = weights.double() + inputs
-        whole = lambda values, exponents: values.double() / 2.0 ** exponents.reshape(-1, *[1] * (values.dim() - 1))
-        accumulated = layer.convolve(codes, whole(w, weights), whole(b, sums).floor())
-        lost = whole(b, sums) != whole(b, sums).floor()
-        scale = 2.0 ** (sums - outputs).reshape(-1, 1, 1)
+        same(layer.weight_exponents(), weights, "exponents of weights")
         what = f"integers, {'depthwise' if depthwise else 'dense'}"
-        same(found.double(), (accumulated * scale + 0.5).floor().clamp(-128, 127), what)
+        sums, bias = compare_with_integers(layer, inputs, outputs, what)
+        lost = bias != bias.floor()
         expect(lost[sums < outputs].any() and lost[sums >= outputs].any() if depthwise else lost.any(), what + ": bias")
+
+
+@torch.no_grad()
+def check_dead_channels():
+    """Channels of no weights, or next to none, get exponents by which their bias fits the sums."""
+    inputs, outputs, channels = -4, -3, 6
+    source = OutputQuantizer(Scheme())
+    source.exponent = lambda: inputs
+    same(ops.least_weight_exponents(torch.tensor([0.0, 1.0, -1.5]), inputs), int32(-100, -19, -18), "least exponents")
+    for depthwise, trained in itertools.product((False, True), repeat=2):
+        layer = Conv2d(channels, channels, 3, 1, depthwise, scheme=Scheme(trained=trained, delay=0), source=source)
+        layer.eval().conv.weight.data[0] = 0
+        layer.conv.weight.data[1] *= 1e-20
+        if not depthwise:
+            layer.conv.weight.data *= 1e-20
+        layer.norm.bias.data = torch.tensor([10.0, -12.0, 0.5, -0.3, 0.1, 3.0])
+        layer.folded_weights()
+        if trained:
+            layer.output.log2_t.data = torch.tensor([outputs + 7.0], dtype=torch.float64)
+        else:
+            layer.output.exponent = lambda: outputs
+        alone, used = layer.weight.exponents(layer.scaled_weights()), layer.weight_exponents()
+        what = f"dead channels, {'depthwise' if depthwise else 'dense'}, {'tqt' if trained else 'ema'}"
+        expect((used[:2] > alone[:2]).all() and torch.equal(used[2:], alone[2:]), what + ": exponents")
+        _, bias = compare_with_integers(layer, inputs, outputs, what)
+        expect(bias.abs().max() <= 2**23, what + ": bias")
 
 
 def flat(outputs):
@@ -302,7 +337,7 @@ def check_networks():
 def main():
     torch.manual_seed(1)
     for check in (check_forward_and_backward, check_against_torch, check_thresholds, check_ranges, check_folding,
-                  check_off_grid, check_exactness, check_deployment, check_networks):
+                  check_off_grid, check_exactness, check_deployment, check_dead_channels, check_networks):
         before = len(failures)
         check()
         verdict = "ok" if len(failures) == before else "FAILED"

@@ -65,10 +65,10 @@ class Writer:
             self.modules[name] = module
         return name
 
-    def weights(self, name, quantizer, values, layout="HWIO", arranged=hwio):
+    def weights(self, name, quantizer, values, least=None, layout="HWIO", arranged=hwio):
         """`arranged` brings [outputs][inputs][height][width] into the layout."""
-        exponents = quantizer.exponents(values)
-        array = np.ascontiguousarray(arranged(codes_of(quantizer(values), exponents, np.int8)))
+        exponents = quantizer.exponents(values, least)
+        array = np.ascontiguousarray(arranged(codes_of(quantizer(values, least), exponents, np.int8)))
         exponents = [int(e) for e in exponents.reshape(-1)]
         return {"layout": layout, "shape": list(array.shape), "bits": quantizer.bits,
                 "exponent": exponents[0] if len(exponents) == 1 else exponents,
@@ -88,7 +88,7 @@ class Writer:
         return self.add(name, "depthwise_conv2d" if depthwise else "conv2d", [source], layer, layer.output.exponent(),
                         kernel=list(conv.kernel_size), stride=list(conv.stride), pad=[pad] * 4, cin=conv.in_channels,
                         cout=conv.out_channels, activation=clamp,
-                        weights=self.weights(name, layer.weight, layer.scaled_weights(), *layout),
+                        weights=self.weights(name, layer.weight, layer.scaled_weights(), layer.least_exponents(), *layout),
                         bias=self.bias(name, layer.offset(), layer.folded_bias()))
 
     def residual(self, name, block, source):
@@ -104,10 +104,11 @@ class Writer:
             source = (self.residual if isinstance(layer, Residual) else self.conv)(f"{name}.{i}", layer, source)
         return source
 
-    def pointwise(self, name, quantizer, weight, bias, deployed, source, **where):
+    def pointwise(self, name, quantizer, weight, bias, deployed, source, least=None, **where):
         """A 1x1 convolution with a bias instead of a norm."""
         return self.add(name, "conv2d", [source], kernel=[1, 1], cin=weight.shape[1], cout=weight.shape[0],
-                        weights=self.weights(name, quantizer, weight), bias=self.bias(name, bias, deployed), **where)
+                        weights=self.weights(name, quantizer, weight, least), bias=self.bias(name, bias, deployed),
+                        **where)
 
     def classifier(self, network):
         value = self.sequence("features", network.features, "image")
@@ -142,7 +143,7 @@ class Writer:
             for name, predictors, parts in (("codes", network.codes, codes), ("scores", network.scores, scores)):
                 of = predictors[i]
                 parts.append((self.pointwise(f"{name}.{i}", of.weight, of.conv.weight, of.conv.bias, of.bias(), tower,
-                                             module=of, exponent=of.output.exponent()), anchors))
+                                             of.least_exponents(), module=of, exponent=of.output.exponent()), anchors))
         self.together("codes", network.all_codes, codes, 4)
         self.together("logits", network.all_scores, scores, network.labels)
         self.add("scores", "sigmoid", ["logits"])

@@ -38,10 +38,11 @@ struct parameters {
     std::vector<std::int8_t> weights;
     std::vector<std::int16_t> bias;
 
-    parameters(const WeightQuantizerImpl& quantizer, const Tensor& w, const Tensor& b, const Tensor& quantized_b)
-        : weight_exponents(quantizer.exponents(w)),
+    parameters(const Tensor& w, const Tensor& exponents, std::int64_t weight_bits, const Tensor& b,
+               const Tensor& quantized_b)
+        : weight_exponents(exponents),
           bias_exponents(ops::exponents_for(ops::observe(b), bias_bits)),
-          weights(codes_of<std::int8_t>(w, elements<const int>("exponents", weight_exponents), quantizer.bits)),
+          weights(codes_of<std::int8_t>(w, elements<const int>("exponents", weight_exponents), weight_bits)),
           bias(codes_of<std::int16_t>(quantized_b, elements<const int>("exponents", bias_exponents), bias_bits)) {}
 
     pq::requantization between(int input, int output) const {
@@ -88,7 +89,8 @@ IntegerLayer convolution(const std::string& name, const Conv2d& from, at::IntArr
     const pq::window2d window{.kernel = {o.kernel, o.kernel},
                               .stride = {o.stride, o.stride},
                               .padding = {.top = pad, .bottom = pad, .left = pad, .right = pad}};
-    const parameters p(*from->weight, from->scaled_weights(), from->offset(), from->folded_bias());
+    const parameters p(from->scaled_weights(), from->weight_exponents(), from->weight->bits, from->offset(),
+                       from->folded_bias());
     pq::requantization q = p.between(input.exponent, from->output->exponent());
     q.clamp = o.activation;
     q.input_format = input.format;
@@ -127,7 +129,8 @@ IntegerLayer pooling(const std::string& name, const GlobalAveragePool& from, at:
 /// Sums and bias keep their own grids, as nothing rounds behind them.
 IntegerLayer classification(const std::string& name, const Linear& from, std::int64_t batch, const grid& input) {
     const std::int64_t outputs = from->weight.size(0);
-    const parameters p(*from->quantizer, from->weight, from->bias, quantized_bias(from->bias));
+    const parameters p(from->weight, from->quantizer->exponents(from->weight), from->quantizer->bits, from->bias,
+                       quantized_bias(from->bias));
     pq::requantization q = p.between(input.exponent, input.exponent);
     q.input_format = input.format;
     const auto layer = std::make_shared<const pq::fully_connected>(batch, from->weight.size(1), outputs, p.weights,

@@ -24,17 +24,22 @@ WeightQuantizerImpl::WeightQuantizerImpl(const Scheme& scheme, std::int64_t weig
     if (scheme.trained) log2_t = register_parameter("log2_t", thresholds(channels));
 }
 
-Tensor WeightQuantizerImpl::exponents(const Tensor& w) const {
-    return log2_t.defined() ? ops::tqt_exponents(log2_t, bits) : ops::exponents_for(ops::observe(w, axis), bits);
+Tensor WeightQuantizerImpl::floor(const Tensor& least) const { return axis ? least : least.amax(0, /*keepdim=*/true); }
+
+Tensor WeightQuantizerImpl::exponents(const Tensor& w, const Tensor& least) const {
+    const Tensor chosen =
+        log2_t.defined() ? ops::tqt_exponents(log2_t, bits) : ops::exponents_for(ops::observe(w, axis), bits);
+    return least.defined() ? torch::maximum(chosen, floor(least)) : chosen;
 }
 
-Tensor WeightQuantizerImpl::forward(const Tensor& w) {
-    if (!log2_t.defined()) return fake_quantize(w, exponents(w), 0, bits);
+Tensor WeightQuantizerImpl::forward(const Tensor& w, const Tensor& least) {
+    if (!log2_t.defined()) return fake_quantize(w, exponents(w, least), 0, bits);
     if (log2_t.isnan().any().item<bool>()) {
         const Tensor rows = w.detach().to(at::kDouble).reshape({log2_t.numel(), -1});
         start(log2_t, (3 * rows.square().mean(1).sqrt()).clamp_min(0x1p-20));
     }
-    return trained_threshold(w, log2_t, 0, bits);
+    if (!least.defined()) return trained_threshold(w, log2_t, 0, bits);
+    return trained_threshold(w, torch::maximum(log2_t, (floor(least) + (bits - 1)).to(at::kDouble)), 0, bits);
 }
 
 OutputQuantizerImpl::OutputQuantizerImpl(const Scheme& scheme)
@@ -100,9 +105,16 @@ Tensor Conv2dImpl::scaled_weights() const { return conv->weight * (norm->weight 
 
 Tensor Conv2dImpl::offset() const { return norm->bias - norm->running_mean * norm->weight / moving_sigma(); }
 
+int Conv2dImpl::input_exponent() const { return source_ ? source_->exponent() : image_exponent; }
+
+Tensor Conv2dImpl::least_exponents() const {
+    return ops::least_weight_exponents(quantized_bias(offset().detach()), input_exponent());
+}
+
+Tensor Conv2dImpl::weight_exponents() const { return weight->exponents(scaled_weights().detach(), least_exponents()); }
+
 Tensor Conv2dImpl::folded_bias() const {
-    const Tensor sums = weight->exponents(scaled_weights().detach()) + (source_ ? source_->exponent() : image_exponent);
-    return deployed_bias(offset(), sums, output->exponent());
+    return deployed_bias(offset(), weight_exponents() + input_exponent(), output->exponent());
 }
 
 /// In float32, as every step before the quantization.

@@ -26,16 +26,19 @@ struct Scheme {
 };
 
 /// Weights on the grid of their own range, of today; or of a trained threshold, which starts as three times their root
-/// mean square. One exponent, or one per output channel.
+/// mean square. One exponent, or one per output channel, none below `least`, if defined, of its channels.
 class WeightQuantizerImpl : public torch::nn::Module {
 public:
     WeightQuantizerImpl(const Scheme& scheme, std::int64_t bits, std::int64_t channels = 1);
-    Tensor exponents(const Tensor& w) const;
-    Tensor forward(const Tensor& w);
+    Tensor exponents(const Tensor& w, const Tensor& least = {}) const;
+    Tensor forward(const Tensor& w, const Tensor& least = {});
 
     std::int64_t bits;
     c10::optional<std::int64_t> axis;
     Tensor log2_t;  ///< undefined where exponents come from ranges
+
+private:
+    Tensor floor(const Tensor& least) const;
 };
 TORCH_MODULE(WeightQuantizer);
 
@@ -85,9 +88,11 @@ class Conv2dImpl : public torch::nn::Module {
 public:
     explicit Conv2dImpl(const Conv2dOptions& options, const std::optional<Scheme>& scheme = {},
                         OutputQuantizer source = nullptr);
-    Tensor scaled_weights() const;  ///< γ·w/σ_M
-    Tensor offset() const;          ///< β − γ·μ_M/σ_M
-    Tensor folded_weights() { return weight(scaled_weights()); }
+    Tensor scaled_weights() const;   ///< γ·w/σ_M
+    Tensor offset() const;           ///< β − γ·μ_M/σ_M
+    Tensor least_exponents() const;  ///< of pruned and dead channels' weights, beside their bias
+    Tensor weight_exponents() const;
+    Tensor folded_weights() { return weight(scaled_weights(), least_exponents()); }
     Tensor folded_bias() const;
     Tensor forward(const Tensor& x);
 
@@ -99,6 +104,7 @@ public:
     bool frozen_norm = false;
 
 private:
+    int input_exponent() const;
     Tensor moving_sigma() const;
     Tensor normalized(const Tensor& x);
     Tensor convolve(const Tensor& x, const Tensor& w, const Tensor& b = {}) const;

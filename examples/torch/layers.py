@@ -26,28 +26,36 @@ class Scheme:
 class WeightQuantizer(nn.Module):
     """Weights on the grid of their own range, of today; or of a trained threshold, which starts as three times their
     root mean square, or in the middle of the exponent of least squared error: of 9 weights none is beyond the first,
-    and most are far below. One exponent, or one per output channel."""
+    and most are far below. One exponent, or one per output channel, none below `least`, if given, of its channels."""
 
     def __init__(self, scheme, bits, channels=1):
         super().__init__()
         self.bits, self.axis, self.least_error = bits, None if channels == 1 else 0, scheme.least_error
         self.log2_t = nn.Parameter(torch.full((channels,), torch.nan, dtype=torch.float64)) if scheme.trained else None
 
-    def exponents(self, w):
-        if self.log2_t is None:
-            return ops.exponents_for(ops.observe(w.detach(), self.axis), self.bits)
-        return ops.tqt_exponents(self.log2_t.detach(), self.bits)
+    def floor(self, least):
+        return least.amax(0, keepdim=True) if self.axis is None else least
 
-    def forward(self, w):
+    def exponents(self, w, least=None):
         if self.log2_t is None:
-            return fake_quantize(w, self.exponents(w), 0, self.bits)
+            chosen = ops.exponents_for(ops.observe(w.detach(), self.axis), self.bits)
+        else:
+            chosen = ops.tqt_exponents(self.log2_t.detach(), self.bits)
+        return chosen if least is None else torch.maximum(chosen, self.floor(least))
+
+    def forward(self, w, least=None):
+        if self.log2_t is None:
+            return fake_quantize(w, self.exponents(w, least), 0, self.bits)
         if self.log2_t.isnan().any():
             if self.least_error:
                 start = ops.least_error_exponents(w.detach(), self.axis, self.bits).double() + (self.bits - 1 - 0.5)
             else:
                 start = (3 * w.detach().double().reshape(self.log2_t.numel(), -1).square().mean(1).sqrt()).log2()
             self.log2_t.data = start.clamp_min(-20)
-        return trained_threshold(w, self.log2_t, 0, self.bits)
+        log2_t = self.log2_t
+        if least is not None:
+            log2_t = torch.maximum(log2_t, (self.floor(least) + (self.bits - 1)).double())
+        return trained_threshold(w, log2_t, 0, self.bits)
 
 
 class OutputQuantizer(nn.Module):
@@ -157,12 +165,18 @@ class Conv2d(nn.Module):
         """β − γ·μ_M/σ_M"""
         return self.norm.bias - self.norm.running_mean * self.norm.weight / self.moving_sigma()
 
+    def least_exponents(self):
+        """Weights of all but zeros, of pruned or dead channels, have ranges that leave no room for their bias."""
+        return ops.least_weight_exponents(quantized_bias(self.offset().detach()), self.source.exponent())
+
+    def weight_exponents(self):
+        return self.weight.exponents(self.scaled_weights().detach(), self.least_exponents())
+
     def folded_weights(self):
-        return self.weight(self.scaled_weights())
+        return self.weight(self.scaled_weights(), self.least_exponents())
 
     def folded_bias(self):
-        sums = self.weight.exponents(self.scaled_weights().detach()) + self.source.exponent()
-        return deployed_bias(self.offset(), sums, self.output.exponent())
+        return deployed_bias(self.offset(), self.weight_exponents() + self.source.exponent(), self.output.exponent())
 
     def off_grid(self):
         """½·Σ(w − w')², w' what folding puts on the grid point that w is rounded to; weights beyond the ends of the
@@ -172,8 +186,8 @@ class Conv2d(nn.Module):
         with torch.no_grad():
             fold = (self.norm.weight / self.moving_sigma())[:, None, None, None]
             folded = self.scaled_weights()
-            rounded = self.weight(folded)
-            step = 2.0 ** self.weight.exponents(folded).reshape(-1, 1, 1, 1)
+            rounded = self.folded_weights()
+            step = 2.0 ** self.weight_exponents().reshape(-1, 1, 1, 1)
             counts = ((folded - rounded).abs() <= 0.5 * step) & (fold != 0)
             target = torch.where(counts, rounded / fold, self.conv.weight)
         return 0.5 * (self.conv.weight - target).square().sum()
@@ -227,8 +241,11 @@ class Predictor(nn.Module):
         self.output = None if scheme is None else OutputQuantizer(scheme)
         self.source = Source(source)
 
+    def least_exponents(self):
+        return ops.least_weight_exponents(quantized_bias(self.conv.bias.detach()), self.source.exponent())
+
     def bias(self):
-        sums = self.weight.exponents(self.conv.weight.detach()) + self.source.exponent()
+        sums = self.weight.exponents(self.conv.weight.detach(), self.least_exponents()) + self.source.exponent()
         return deployed_bias(self.conv.bias, sums, self.output.exponent())
 
     def forward(self, x):
@@ -236,7 +253,7 @@ class Predictor(nn.Module):
             return self.conv(x)
         if not self.output.quantizing:
             return self.output(self.conv(x))
-        return self.output(F.conv2d(x, self.weight(self.conv.weight), self.bias()))
+        return self.output(F.conv2d(x, self.weight(self.conv.weight, self.least_exponents()), self.bias()))
 
 
 class Join(nn.Module):

@@ -3,6 +3,7 @@
 
 #include <torch/library.h>
 
+#include <po2quant/numerics/accumulator.hpp>
 #include <po2quant/training/exponent_choice.hpp>
 #include <po2quant/training/fake_quantize.hpp>
 #include <po2quant/training/range_trackers.hpp>
@@ -164,6 +165,17 @@ Tensor tqt_exponents(const Tensor& log2_t, std::int64_t bits, bool is_signed) {
     return exponents;
 }
 
+Tensor least_weight_exponents(const Tensor& bias, std::int64_t input_exponent) {
+    TORCH_CHECK(pq::min_exponent <= input_exponent && input_exponent <= pq::max_exponent,
+                "po2quant: input_exponent is ", input_exponent, ", not ", pq::min_exponent, "..", pq::max_exponent);
+    TORCH_CHECK(bias.isfinite().all().item<bool>(), "po2quant: bias is not finite");
+    const std::span<const float> b = inputs<float>("bias", bias);
+    Tensor exponents = at::empty({bias.numel()}, at::kInt);
+    std::transform(b.begin(), b.end(), exponents.data_ptr<int>(),
+                   [&](float v) { return pq::least_weight_exponent(v, static_cast<int>(input_exponent)); });
+    return exponents;
+}
+
 // ---- moving averages ------------------------------------------------------------------------------------------------
 
 Tensor new_ema_range(double decay, std::int64_t delay) {
@@ -237,6 +249,7 @@ std::tuple<Tensor, Tensor> fake_quantize_backward_threshold(const Tensor& input,
 TORCH_LIBRARY(po2quant, m) {
     m.def("observe(Tensor input, int? axis=None) -> Tensor ranges");
     m.def("exponents_for(Tensor ranges, int bits=8, bool is_signed=True, int max_k=128) -> Tensor exponents");
+    m.def("least_weight_exponents(Tensor bias, int input_exponent) -> Tensor exponents");
     m.def("least_error_exponents(Tensor input, int? axis=None, int bits=8, bool is_signed=True) -> Tensor exponents");
     m.def("tqt_exponents(Tensor log2_t, int bits=8, bool is_signed=True) -> Tensor exponents");
     m.def("new_ema_range(float decay=0.999, int delay=0) -> Tensor state", &new_ema_range);
@@ -256,6 +269,7 @@ TORCH_LIBRARY(po2quant, m) {
 TORCH_LIBRARY_IMPL(po2quant, CPU, m) {
     m.impl("observe", &observe);
     m.impl("exponents_for", &exponents_for);
+    m.impl("least_weight_exponents", &least_weight_exponents);
     m.impl("least_error_exponents", &least_error_exponents);
     m.impl("tqt_exponents", &tqt_exponents);
     m.impl("ema_range_update", &ema_range_update);

@@ -5,6 +5,8 @@
 
 #include <po2quant/reference/fake_quantize.hpp>
 #include <po2quant/training/quantize.hpp>
+#include <po2quant/training/quantize_bias.hpp>
+#include <po2quant/training/range.hpp>
 
 #include "inference/kernels.hpp"
 #include "inference/random_layers.hpp"
@@ -342,6 +344,53 @@ TEST_CASE("each reason not to certify has a counterexample") {
     // Products above its largest: inf - inf is no number.
     CHECK_FALSE(compare_one({0x1p90F, 0x1p90F}, {0x1p90F, -0x1p90F}, {}, 90, 90, 0, 0, rounding::half_up).equal);
     CHECK_FALSE(compare_one({0x1p90F, 0x1p90F}, {0x1p90F, -0x1p90F}, {}, 90, 90, 0, 0, rounding::half_up).certified);
+}
+
+TEST_CASE("channels of all but zeros beside a bias: refused at their range's exponent, certified at the least one") {
+    random_source random;
+    for (int round = 0; round < 200; ++round) {
+        const auto channels = static_cast<std::size_t>(random.integer(2, 20));
+        const int input_exponent = static_cast<int>(random.integer(-12, 2));
+        std::vector<float> weights(9 * channels);
+        std::vector<float> bias(channels);
+        for (float& w : weights) w = random.uniform(-1, 1);
+        for (float& b : bias) b = static_cast<float>(std::ldexp(random.uniform(-1, 1), input_exponent + 6));
+        bias[0] = static_cast<float>(std::ldexp(random.one_of(std::vector{-1.0, 1.0, 0.7}), input_exponent + 6));
+        const auto dead = static_cast<std::size_t>(random.integer(0, 1));  // channel 0, or it and 1
+        for (std::size_t i = 0; i < weights.size(); ++i)
+            if (i % channels <= dead) weights[i] = i % channels == 0 ? 0.0F : weights[i] * 0x1p-60F;
+
+        std::vector<range> ranges(channels);
+        observe_channels(weights, 1, ranges);
+        std::vector<int> of_range;
+        for (const range& r : ranges) of_range.push_back(exponent_for(r, int8));
+        const quantized_bias b = quantize_bias(bias, std::vector<int>(channels, 0));
+        std::vector<int> kept = of_range;
+        for (std::size_t c = 0; c < channels; ++c)
+            kept[c] = std::max(kept[c], least_weight_exponent(dequantize(b.i16[c], b.exponents[0]), input_exponent));
+        for (std::size_t c = 2; c < channels; ++c) CHECK(kept[c] == of_range[c]);
+
+        const auto layer_of = [&](const std::vector<int>& exponents) {
+            std::vector<std::int8_t> codes(weights.size());
+            quantize(weights, codes, channel_quantizer{.format = int8, .exponents = exponents, .inner = 1});
+            const requantization q{.input_exponent = input_exponent,
+                                   .weight_exponents = exponents,
+                                   .bias_exponents = b.exponents,
+                                   .output_exponent = input_exponent};
+            return depthwise_conv2d({.input = {1, 4, 4, static_cast<std::int64_t>(channels)},
+                                     .window = {.kernel = {3, 3}, .padding = {1, 1, 1, 1}}},
+                                    codes, b.codes(), q);
+        };
+        check_refused([&] { layer_of(of_range); }, {"accumulator", "channel 0", "least_weight_exponent"});
+        const depthwise_conv2d layer = layer_of(kept);
+        CHECK(layer.certificate().float32_exact);
+        std::vector<std::int8_t> input(16 * channels);
+        std::vector<std::int8_t> output(16 * channels);
+        fill(input, random);
+        layer.run(input, output);
+        const int expected = quantize(dequantize(b.i16[0], b.exponents[0]), {int8, input_exponent});
+        for (std::size_t i = 0; i < output.size(); i += channels) CHECK(output[i] == expected);
+    }
 }
 
 }  // namespace

@@ -43,6 +43,25 @@ TEST_CASE("align_bias: floor to a coarser grid, exact to a finer one, for every 
         }
 }
 
+TEST_CASE("least_weight_exponent: the least by which a bias takes no more bits") {
+    CHECK(least_weight_exponent(0.0F, 3) == min_exponent);
+    CHECK(least_weight_exponent(-0.0F, 3) == min_exponent);
+    CHECK(least_weight_exponent(1.0F, -4) == -19);
+    CHECK(least_weight_exponent(-1.5F, -4, 30) == -25);
+    for (const float bias : {1.0F, -1.0F, 0x1.000002p0F, 0x1.fffffep-1F, -3.0F, 0x1p-20F, 77.0F, 0x1p-149F, -0x1p127F})
+        for (int input = -200; input <= 200; input += 7)
+            for (int bits = 0; bits <= 31; ++bits) {
+                INFO("bias " << bias << ", input exponent " << input << ", " << bits << " bits");
+                const int least = least_weight_exponent(bias, input, bits);
+                const auto fits = [&](int e) {
+                    return std::fabs(static_cast<long double>(bias)) <= std::ldexp(1.0L, bits + input + e);
+                };
+                CHECK(((min_exponent <= least) && (least <= max_exponent)));
+                if (least < max_exponent) CHECK(fits(least));
+                if (least > min_exponent) CHECK_FALSE(fits(least - 1));
+            }
+}
+
 TEST_CASE("align_bias: any two ints are exponents") {
     const int least = std::numeric_limits<int>::min();
     const int most = std::numeric_limits<int>::max();

@@ -143,7 +143,9 @@ inline requantize_plan plan_requantization(const char* function, const requantiz
         certify_channel(plan.proof, channel);
         if (!plan.proof.int32_safe)
             fail(function, text("the worst accumulator of output channel ", o),
-                 std::to_string(plan.proof.magnitude.back()), "below 2^31: use smaller weights, bias or input_format");
+                 std::to_string(plan.proof.magnitude.back()),
+                 "below 2^31: use smaller weights, bias or input_format; where weights are all but zeros, a larger "
+                 "exponent of theirs (least_weight_exponent)");
         plan.bias.push_back(static_cast<std::int32_t>(aligned));
         const int shift = short_shift(channel.shift, q.mode, plan.proof.magnitude.back());
         plan.shift.push_back(shift);

@@ -41,6 +41,22 @@ PO2Q_INLINE constexpr std::int64_t align_bias(std::int32_t bias, int bias_expone
     return bias * (std::int64_t{1} << (shift > 32 ? 32 : shift));
 }
 
+/// The finest exponent e_w that a channel's weights may have beside its bias b, as it will be added (q · 2^e_b), and
+/// inputs of exponent e_x: the least with
+///
+///   |b| <= 2^bits · 2^(e_x + e_w),   e_w = ceil(log2 |b|) − bits − e_x
+///
+/// inside [min_exponent, max_exponent]; min_exponent for a bias of 0. That leaves half of an accumulator for products:
+/// of the integers that float32 holds exactly with 23 bits, of int32 with 30. Only weights that are all but zeros, of
+/// pruned and dead channels, have ranges that ask for less (zeros for min_exponent), and a layer refuses their bias,
+/// shifted to so fine a grid. std::max of this and exponent_for of the range keeps them: their weights become 0, or
+/// codes of fewer bits. Where an 8-bit output holds b, one step of it is then 2^(bits − 7) of the products or more.
+/// Requires a finite bias, |input_exponent| <= 200 and bits 0..31.
+PO2Q_INLINE constexpr int least_weight_exponent(float bias, int input_exponent, int bits = 23) {
+    if (bias == 0) return min_exponent;
+    return clamp(ceil_log2(bias < 0 ? -bias : bias) - bits - input_exponent, min_exponent, max_exponent);
+}
+
 /// y = clamp(round(accumulator / 2^shift), low, high).
 PO2Q_INLINE constexpr std::int32_t requantize(std::int32_t accumulator, int shift, rounding mode, code_range range) {
     return clamp<std::int32_t>(shift_right(accumulator, shift, mode), range.low, range.high);
