@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from functions import fake_quantize, ops, trained_threshold
-from layers import Conv2d, OutputQuantizer, Predictor, Scheme, freeze_norms, freeze_ranges, quantized_bias
+from layers import Conv2d, OutputQuantizer, Predictor, Scheme, freeze_norms, freeze_ranges
 from networks import DETECTORS, NETWORKS
 
 SHAPES = ((1,), (7,), (3, 5), (4, 3, 9, 7), (16, 1, 3, 3), (2, 64, 17, 16), (200000,))
@@ -207,7 +207,7 @@ def check_off_grid():
         loss.backward()
         w = layer.conv.weight.detach().double()
         fold = (layer.norm.weight.detach() / layer.moving_sigma()).double()[:, None, None, None]
-        exponents = layer.weight_exponents().double().reshape(-1, 1, 1, 1)
+        exponents = layer.on_grids()[2].double().reshape(-1, 1, 1, 1)
         v = w * fold
         off = v - on_grid(v, exponents, 4, True)
         wanted = torch.where((off.abs() <= 0.5 * 2.0**exponents) & (fold != 0), off / fold, 0)
@@ -224,11 +224,12 @@ def check_exactness():
         x, = inputs
         what = f"float32 beside float64 {tuple(layer.conv.weight.shape)}"
         if isinstance(layer, Predictor):
-            w, b = layer.weight(layer.conv.weight), layer.bias()
+            w, b, _ = layer.deployed()
             wide = F.conv2d(x.double(), w.double(), b.double())
             same(layer.output(wide.float()), output, what)
         else:
-            wide = layer.convolve(x.double(), layer.folded_weights().double(), layer.folded_bias().double())
+            w, b, _ = layer.deployed()
+            wide = layer.convolve(x.double(), w.double(), b.double())
             same(layer.output(layer.activation(wide.float())), output, what)
 
     for network in EVERY_NETWORK.values():
@@ -247,11 +248,11 @@ def compare_with_integers(layer, inputs, outputs, what):
     codes = torch.randint(-128, 128, (4, layer.conv.weight.shape[0], 5, 5)).double()
     folded = layer.folded((codes * 2.0**inputs).float())
     found = fake_quantize(folded, int32(outputs)) * 2.0**-outputs
-    weights = layer.weight_exponents()
+    w, b, weights = layer.on_grids()
     sums = weights.double() + inputs
     whole = lambda values, exponents: values.double() / 2.0 ** exponents.reshape(-1, *[1] * (values.dim() - 1))
-    bias = whole(quantized_bias(layer.offset()), sums)
-    accumulated = layer.convolve(codes, whole(layer.folded_weights(), weights), bias.floor())
+    bias = whole(b, sums)
+    accumulated = layer.convolve(codes, whole(w, weights), bias.floor())
     scale = 2.0 ** (sums - outputs).reshape(-1, 1, 1)
     same(found.double(), (accumulated * scale + 0.5).floor().clamp(-128, 127), what)
     return sums, bias
@@ -271,7 +272,7 @@ def check_deployment():
         layer.output.log2_t.data = torch.tensor([outputs + 7.0], dtype=torch.float64)
         layer.eval().conv.weight.data *= 8
         layer.norm.running_mean.normal_(0, 0.1)
-        same(layer.weight_exponents(), weights, "exponents of weights")
+        same(layer.on_grids()[2], weights, "exponents of weights")
         what = f"integers, {'depthwise' if depthwise else 'dense'}"
         sums, bias = compare_with_integers(layer, inputs, outputs, what)
         lost = bias != bias.floor()
@@ -292,12 +293,12 @@ def check_dead_channels():
         if not depthwise:
             layer.conv.weight.data *= 1e-20
         layer.norm.bias.data = torch.tensor([10.0, -12.0, 0.5, -0.3, 0.1, 3.0])
-        layer.folded_weights()
+        layer.on_grids()
         if trained:
             layer.output.log2_t.data = torch.tensor([outputs + 7.0], dtype=torch.float64)
         else:
             layer.output.exponent = lambda: outputs
-        alone, used = layer.weight.exponents(layer.scaled_weights()), layer.weight_exponents()
+        alone, used = layer.weight(layer.scaled_weights())[1], layer.on_grids()[2]
         what = f"dead channels, {'depthwise' if depthwise else 'dense'}, {'tqt' if trained else 'ema'}"
         expect((used[:2] > alone[:2]).all() and torch.equal(used[2:], alone[2:]), what + ": exponents")
         _, bias = compare_with_integers(layer, inputs, outputs, what)

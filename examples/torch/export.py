@@ -65,12 +65,11 @@ class Writer:
             self.modules[name] = module
         return name
 
-    def weights(self, name, quantizer, values, least=None, layout="HWIO", arranged=hwio):
+    def weights(self, name, bits, values, exponents, layout="HWIO", arranged=hwio):
         """`arranged` brings [outputs][inputs][height][width] into the layout."""
-        exponents = quantizer.exponents(values, least)
-        array = np.ascontiguousarray(arranged(codes_of(quantizer(values, least), exponents, np.int8)))
+        array = np.ascontiguousarray(arranged(codes_of(values, exponents, np.int8)))
         exponents = [int(e) for e in exponents.reshape(-1)]
-        return {"layout": layout, "shape": list(array.shape), "bits": quantizer.bits,
+        return {"layout": layout, "shape": list(array.shape), "bits": bits,
                 "exponent": exponents[0] if len(exponents) == 1 else exponents,
                 "int": self.save(f"{name}.weights.npy", array)}
 
@@ -84,12 +83,13 @@ class Writer:
         depthwise = conv.groups > 1
         pad = conv.padding[0]
         layout = ("HWC", lambda w: w[:, 0].transpose(1, 2, 0)) if depthwise else ()
+        w, b, exponents = layer.deployed()
         clamp = {nn.ReLU6: "relu6", nn.ReLU: "relu", nn.Identity: "none"}[type(layer.activation)]
         return self.add(name, "depthwise_conv2d" if depthwise else "conv2d", [source], layer, layer.output.exponent(),
                         kernel=list(conv.kernel_size), stride=list(conv.stride), pad=[pad] * 4, cin=conv.in_channels,
                         cout=conv.out_channels, activation=clamp,
-                        weights=self.weights(name, layer.weight, layer.scaled_weights(), layer.least_exponents(), *layout),
-                        bias=self.bias(name, layer.offset(), layer.folded_bias()))
+                        weights=self.weights(name, layer.weight.bits, w, exponents, *layout),
+                        bias=self.bias(name, layer.offset(), b))
 
     def residual(self, name, block, source):
         first = self.conv(f"{name}.first", block.first, source)
@@ -104,10 +104,11 @@ class Writer:
             source = (self.residual if isinstance(layer, Residual) else self.conv)(f"{name}.{i}", layer, source)
         return source
 
-    def pointwise(self, name, quantizer, weight, bias, deployed, source, least=None, **where):
-        """A 1x1 convolution with a bias instead of a norm."""
-        return self.add(name, "conv2d", [source], kernel=[1, 1], cin=weight.shape[1], cout=weight.shape[0],
-                        weights=self.weights(name, quantizer, weight, least), bias=self.bias(name, bias, deployed),
+    def pointwise(self, name, quantizer, quantized, bias, source, **where):
+        """A 1x1 convolution with a bias instead of a norm; `quantized` are its weights, its bias and its exponents."""
+        w, b, exponents = quantized
+        return self.add(name, "conv2d", [source], kernel=[1, 1], cin=w.shape[1], cout=w.shape[0],
+                        weights=self.weights(name, quantizer.bits, w, exponents), bias=self.bias(name, bias, b),
                         **where)
 
     def classifier(self, network):
@@ -120,8 +121,9 @@ class Writer:
         value = self.add("pool", "avg_pool2d", [value], network.pool, network.pool.output.exponent(),
                          kernel=list(shapes[0]))
         last = network.classifier
-        self.pointwise("classes", last.quantizer, last.weight[:, :, None, None], last.bias,
-                       quantized_bias(last.bias), value, module=last)
+        w, exponents = last.quantizer(last.weight[:, :, None, None])
+        self.pointwise("classes", last.quantizer, (w, quantized_bias(last.bias), exponents), last.bias, value,
+                       module=last)
         self.of_all = ["classes"]
         return ["classes"]
 
@@ -142,8 +144,8 @@ class Writer:
             tower = self.conv(f"towers.{i}", network.towers[i], value)
             for name, predictors, parts in (("codes", network.codes, codes), ("scores", network.scores, scores)):
                 of = predictors[i]
-                parts.append((self.pointwise(f"{name}.{i}", of.weight, of.conv.weight, of.conv.bias, of.bias(), tower,
-                                             of.least_exponents(), module=of, exponent=of.output.exponent()), anchors))
+                parts.append((self.pointwise(f"{name}.{i}", of.weight, of.deployed(), of.conv.bias, tower, module=of,
+                                             exponent=of.output.exponent()), anchors))
         self.together("codes", network.all_codes, codes, 4)
         self.together("logits", network.all_scores, scores, network.labels)
         self.add("scores", "sigmoid", ["logits"])

@@ -38,12 +38,12 @@ struct parameters {
     std::vector<std::int8_t> weights;
     std::vector<std::int16_t> bias;
 
-    parameters(const Tensor& w, const Tensor& exponents, std::int64_t weight_bits, const Tensor& b,
-               const Tensor& quantized_b)
-        : weight_exponents(exponents),
+    parameters(const quantized_parameters& given, std::int64_t weight_bits, const Tensor& b)
+        : weight_exponents(given.exponents),
           bias_exponents(ops::exponents_for(ops::observe(b), bias_bits)),
-          weights(codes_of<std::int8_t>(w, elements<const int>("exponents", weight_exponents), weight_bits)),
-          bias(codes_of<std::int16_t>(quantized_b, elements<const int>("exponents", bias_exponents), bias_bits)) {}
+          weights(
+              codes_of<std::int8_t>(given.weights, elements<const int>("exponents", weight_exponents), weight_bits)),
+          bias(codes_of<std::int16_t>(given.bias, elements<const int>("exponents", bias_exponents), bias_bits)) {}
 
     pq::requantization between(int input, int output) const {
         return {.input_exponent = input,
@@ -83,14 +83,13 @@ IntegerLayer convolution(const std::string& name, const Conv2d& from, const Laye
                 }};
 }
 
-IntegerLayer convolution(const std::string& name, const Conv2d& from, at::IntArrayRef sizes, const grid& input) {
+IntegerLayer convolution(const std::string& name, Conv2d from, at::IntArrayRef sizes, const grid& input) {
     const Conv2dOptions& o = from->options;
     const std::int64_t pad = o.kernel / 2;
     const pq::window2d window{.kernel = {o.kernel, o.kernel},
                               .stride = {o.stride, o.stride},
                               .padding = {.top = pad, .bottom = pad, .left = pad, .right = pad}};
-    const parameters p(from->scaled_weights(), from->weight_exponents(), from->weight->bits, from->offset(),
-                       from->folded_bias());
+    const parameters p(from->deployed(), from->weight->bits, from->offset());
     pq::requantization q = p.between(input.exponent, from->output->exponent());
     q.clamp = o.activation;
     q.input_format = input.format;
@@ -127,10 +126,10 @@ IntegerLayer pooling(const std::string& name, const GlobalAveragePool& from, at:
 }
 
 /// Sums and bias keep their own grids, as nothing rounds behind them.
-IntegerLayer classification(const std::string& name, const Linear& from, std::int64_t batch, const grid& input) {
+IntegerLayer classification(const std::string& name, Linear from, std::int64_t batch, const grid& input) {
     const std::int64_t outputs = from->weight.size(0);
-    const parameters p(from->weight, from->quantizer->exponents(from->weight), from->quantizer->bits, from->bias,
-                       quantized_bias(from->bias));
+    const auto [w, exponents] = from->quantizer(from->weight);
+    const parameters p({w, quantized_bias(from->bias), exponents}, from->quantizer->bits, from->bias);
     pq::requantization q = p.between(input.exponent, input.exponent);
     q.input_format = input.format;
     const auto layer = std::make_shared<const pq::fully_connected>(batch, from->weight.size(1), outputs, p.weights,

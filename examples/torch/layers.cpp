@@ -24,22 +24,20 @@ WeightQuantizerImpl::WeightQuantizerImpl(const Scheme& scheme, std::int64_t weig
     if (scheme.trained) log2_t = register_parameter("log2_t", thresholds(channels));
 }
 
-Tensor WeightQuantizerImpl::floor(const Tensor& least) const { return axis ? least : least.amax(0, /*keepdim=*/true); }
-
-Tensor WeightQuantizerImpl::exponents(const Tensor& w, const Tensor& least) const {
-    const Tensor chosen =
-        log2_t.defined() ? ops::tqt_exponents(log2_t, bits) : ops::exponents_for(ops::observe(w, axis), bits);
-    return least.defined() ? torch::maximum(chosen, floor(least)) : chosen;
-}
-
-Tensor WeightQuantizerImpl::forward(const Tensor& w, const Tensor& least) {
-    if (!log2_t.defined()) return fake_quantize(w, exponents(w, least), 0, bits);
+std::pair<Tensor, Tensor> WeightQuantizerImpl::forward(const Tensor& w, const Tensor& least_of_channels) {
+    const bool limited = least_of_channels.defined();
+    const Tensor least = limited && !axis ? least_of_channels.amax(0, /*keepdim=*/true) : least_of_channels;
+    if (!log2_t.defined()) {
+        Tensor exponents = ops::exponents_for(ops::observe(w, axis), bits);
+        if (limited) exponents = torch::maximum(exponents, least);
+        return {fake_quantize(w, exponents, 0, bits), exponents};
+    }
     if (log2_t.isnan().any().item<bool>()) {
         const Tensor rows = w.detach().to(at::kDouble).reshape({log2_t.numel(), -1});
         start(log2_t, (3 * rows.square().mean(1).sqrt()).clamp_min(0x1p-20));
     }
-    if (!least.defined()) return trained_threshold(w, log2_t, 0, bits);
-    return trained_threshold(w, torch::maximum(log2_t, (floor(least) + (bits - 1)).to(at::kDouble)), 0, bits);
+    const Tensor used = limited ? torch::maximum(log2_t, (least + (bits - 1)).to(at::kDouble)) : log2_t;
+    return {trained_threshold(w, used, 0, bits), ops::tqt_exponents(used, bits)};
 }
 
 OutputQuantizerImpl::OutputQuantizerImpl(const Scheme& scheme)
@@ -77,13 +75,6 @@ Tensor quantized_bias(const Tensor& bias) {
     return fake_quantize(bias, ops::exponents_for(ops::observe(bias), bias_bits), 0, bias_bits);
 }
 
-Tensor deployed_bias(const Tensor& bias, const Tensor& sums, int output) {
-    const Tensor quantized = quantized_bias(bias);
-    const Tensor step = sums.to(at::kDouble).exp2().to(at::kFloat);
-    const Tensor floored = (quantized.detach() / step).floor() * step;
-    return torch::where(sums < output, quantized, quantized + (floored - quantized).detach());
-}
-
 Conv2dImpl::Conv2dImpl(const Conv2dOptions& given, const std::optional<Scheme>& scheme, OutputQuantizer source)
     : options(given), source_(std::move(source)) {
     conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(given.inputs, given.outputs, given.kernel)
@@ -107,14 +98,18 @@ Tensor Conv2dImpl::offset() const { return norm->bias - norm->running_mean * nor
 
 int Conv2dImpl::input_exponent() const { return source_ ? source_->exponent() : image_exponent; }
 
-Tensor Conv2dImpl::least_exponents() const {
-    return ops::least_weight_exponents(quantized_bias(offset().detach()), input_exponent());
+quantized_parameters Conv2dImpl::on_grids() {
+    const Tensor b = quantized_bias(offset());
+    const auto [w, exponents] = weight(scaled_weights(), ops::least_weight_exponents(b.detach(), input_exponent()));
+    return {w, b, exponents};
 }
 
-Tensor Conv2dImpl::weight_exponents() const { return weight->exponents(scaled_weights().detach(), least_exponents()); }
-
-Tensor Conv2dImpl::folded_bias() const {
-    return deployed_bias(offset(), weight_exponents() + input_exponent(), output->exponent());
+quantized_parameters Conv2dImpl::deployed() {
+    const auto [w, b, exponents] = on_grids();
+    const Tensor sums = exponents + input_exponent();
+    const Tensor step = sums.to(at::kDouble).exp2().to(at::kFloat);
+    const Tensor floored = (b.detach() / step).floor() * step;
+    return {w, torch::where(sums < output->exponent(), b, b + (floored - b).detach()), exponents};
 }
 
 /// In float32, as every step before the quantization.
@@ -130,8 +125,11 @@ Tensor Conv2dImpl::convolve(const Tensor& x, const Tensor& w, const Tensor& b) c
 }
 
 Tensor Conv2dImpl::folded(const Tensor& x) {
-    const Tensor w = folded_weights();
-    if (frozen_norm || !is_training()) return convolve(x, w, folded_bias());
+    if (frozen_norm || !is_training()) {
+        const quantized_parameters p = deployed();
+        return convolve(x, p.weights, p.bias);
+    }
+    const Tensor w = on_grids().weights;
     const Tensor sigma = moving_sigma();
     const auto [variance, mean] = torch::var_mean(conv(x), {0, 2, 3}, /*unbiased=*/false);
     const Tensor batch_sigma = (variance + norm->options.eps()).sqrt();
@@ -168,7 +166,7 @@ LinearImpl::LinearImpl(std::int64_t inputs, std::int64_t outputs, const std::opt
 
 Tensor LinearImpl::forward(const Tensor& x) {
     if (!source_ || !source_->quantizing()) return torch::nn::LinearImpl::forward(x);
-    return torch::linear(x, quantizer(weight), quantized_bias(bias));
+    return torch::linear(x, quantizer(weight).first, quantized_bias(bias));
 }
 
 GlobalAveragePoolImpl::GlobalAveragePoolImpl(const std::optional<Scheme>& scheme) {

@@ -26,19 +26,16 @@ struct Scheme {
 };
 
 /// Weights on the grid of their own range, of today; or of a trained threshold, which starts as three times their root
-/// mean square. One exponent, or one per output channel, none below `least`, if defined, of its channels.
+/// mean square. One exponent, or one per output channel; none below those of channels given.
 class WeightQuantizerImpl : public torch::nn::Module {
 public:
     WeightQuantizerImpl(const Scheme& scheme, std::int64_t bits, std::int64_t channels = 1);
-    Tensor exponents(const Tensor& w, const Tensor& least = {}) const;
-    Tensor forward(const Tensor& w, const Tensor& least = {});
+    /// w on the grid, and its exponents.
+    std::pair<Tensor, Tensor> forward(const Tensor& w, const Tensor& least_of_channels = {});
 
     std::int64_t bits;
     c10::optional<std::int64_t> axis;
     Tensor log2_t;  ///< undefined where exponents come from ranges
-
-private:
-    Tensor floor(const Tensor& least) const;
 };
 TORCH_MODULE(WeightQuantizer);
 
@@ -63,9 +60,12 @@ TORCH_MODULE(OutputQuantizer);
 /// 16-bit codes with an exponent of their own.
 Tensor quantized_bias(const Tensor& bias);
 
-/// quantized_bias as integers add it, to sums on the grids 2^sums: floored to these. Where outputs are coarser, on
-/// 2^output, that changes none of them, and the bias stays as it is; where they are not, the floor is computed here.
-Tensor deployed_bias(const Tensor& bias, const Tensor& sums, int output);
+/// Weights and bias of a layer on their grids, and the exponents of the weights.
+struct quantized_parameters {
+    Tensor weights;
+    Tensor bias;
+    Tensor exponents;
+};
 
 struct Conv2dOptions {
     std::int64_t inputs;
@@ -88,12 +88,15 @@ class Conv2dImpl : public torch::nn::Module {
 public:
     explicit Conv2dImpl(const Conv2dOptions& options, const std::optional<Scheme>& scheme = {},
                         OutputQuantizer source = nullptr);
-    Tensor scaled_weights() const;   ///< γ·w/σ_M
-    Tensor offset() const;           ///< β − γ·μ_M/σ_M
-    Tensor least_exponents() const;  ///< of pruned and dead channels' weights, beside their bias
-    Tensor weight_exponents() const;
-    Tensor folded_weights() { return weight(scaled_weights(), least_exponents()); }
-    Tensor folded_bias() const;
+    Tensor scaled_weights() const;  ///< γ·w/σ_M
+    Tensor offset() const;          ///< β − γ·μ_M/σ_M
+    /// Channels whose weights are all but zeros, pruned or dead, have ranges that leave no room for the bias in sums of
+    /// that grid: they get larger ones.
+    quantized_parameters on_grids();
+    /// The same, the bias as integers add it, to sums on the grids 2^(exponents of weights and inputs): floored to
+    /// these. Where outputs are coarser that changes none of them, and the bias stays as it is; where they are not, the
+    /// floor is computed here.
+    quantized_parameters deployed();
     Tensor forward(const Tensor& x);
 
     const Conv2dOptions options;

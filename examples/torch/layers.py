@@ -26,26 +26,22 @@ class Scheme:
 class WeightQuantizer(nn.Module):
     """Weights on the grid of their own range, of today; or of a trained threshold, which starts as three times their
     root mean square, or in the middle of the exponent of least squared error: of 9 weights none is beyond the first,
-    and most are far below. One exponent, or one per output channel, none below `least`, if given, of its channels."""
+    and most are far below. One exponent, or one per output channel; none below those of `least`, one per channel."""
 
     def __init__(self, scheme, bits, channels=1):
         super().__init__()
         self.bits, self.axis, self.least_error = bits, None if channels == 1 else 0, scheme.least_error
         self.log2_t = nn.Parameter(torch.full((channels,), torch.nan, dtype=torch.float64)) if scheme.trained else None
 
-    def floor(self, least):
-        return least.amax(0, keepdim=True) if self.axis is None else least
-
-    def exponents(self, w, least=None):
-        if self.log2_t is None:
-            chosen = ops.exponents_for(ops.observe(w.detach(), self.axis), self.bits)
-        else:
-            chosen = ops.tqt_exponents(self.log2_t.detach(), self.bits)
-        return chosen if least is None else torch.maximum(chosen, self.floor(least))
-
     def forward(self, w, least=None):
+        """w on the grid, and its exponents."""
+        if least is not None and self.axis is None:
+            least = least.amax(0, keepdim=True)
         if self.log2_t is None:
-            return fake_quantize(w, self.exponents(w, least), 0, self.bits)
+            exponents = ops.exponents_for(ops.observe(w.detach(), self.axis), self.bits)
+            if least is not None:
+                exponents = torch.maximum(exponents, least)
+            return fake_quantize(w, exponents, 0, self.bits), exponents
         if self.log2_t.isnan().any():
             if self.least_error:
                 start = ops.least_error_exponents(w.detach(), self.axis, self.bits).double() + (self.bits - 1 - 0.5)
@@ -54,8 +50,8 @@ class WeightQuantizer(nn.Module):
             self.log2_t.data = start.clamp_min(-20)
         log2_t = self.log2_t
         if least is not None:
-            log2_t = torch.maximum(log2_t, (self.floor(least) + (self.bits - 1)).double())
-        return trained_threshold(w, log2_t, 0, self.bits)
+            log2_t = torch.maximum(log2_t, (least + (self.bits - 1)).double())
+        return trained_threshold(w, log2_t, 0, self.bits), ops.tqt_exponents(log2_t.detach(), self.bits)
 
 
 class OutputQuantizer(nn.Module):
@@ -115,13 +111,23 @@ def quantized_bias(bias):
     return fake_quantize(bias, ops.exponents_for(ops.observe(bias.detach()), BIAS_BITS), 0, BIAS_BITS)
 
 
-def deployed_bias(bias, sums, output):
-    """quantized_bias as integers add it, to sums on the grids 2^sums: floored to these. Where outputs are coarser, on
-    2^output, that changes none of them, and the bias stays as it is; where they are not, the floor is computed here."""
-    quantized = quantized_bias(bias)
+def on_grids(quantizer, weights, bias, source):
+    """Weights and bias of a layer on their grids, and the exponents of the weights. Channels whose weights are all but
+    zeros, pruned or dead, have ranges that leave no room for the bias in sums of that grid: they get larger ones."""
+    b = quantized_bias(bias)
+    w, exponents = quantizer(weights, ops.least_weight_exponents(b.detach(), source.exponent()))
+    return w, b, exponents
+
+
+def deployed(quantizer, weights, bias, source, output):
+    """The same, the bias as integers add it, to sums on the grids 2^(exponents of weights and inputs): floored to
+    these. Where outputs are coarser that changes none of them, and the bias stays as it is; where they are not, the
+    floor is computed here."""
+    w, b, exponents = on_grids(quantizer, weights, bias, source)
+    sums = exponents + source.exponent()
     step = torch.exp2(sums.double()).float()
-    floored = (quantized.detach() / step).floor() * step
-    return torch.where(sums < output, quantized, quantized + (floored - quantized).detach())
+    floored = (b.detach() / step).floor() * step
+    return w, torch.where(sums < output.exponent(), b, b + (floored - b).detach()), exponents
 
 
 class Conv2d(nn.Module):
@@ -165,18 +171,11 @@ class Conv2d(nn.Module):
         """β − γ·μ_M/σ_M"""
         return self.norm.bias - self.norm.running_mean * self.norm.weight / self.moving_sigma()
 
-    def least_exponents(self):
-        """Weights of all but zeros, of pruned or dead channels, have ranges that leave no room for their bias."""
-        return ops.least_weight_exponents(quantized_bias(self.offset().detach()), self.source.exponent())
+    def on_grids(self):
+        return on_grids(self.weight, self.scaled_weights(), self.offset(), self.source)
 
-    def weight_exponents(self):
-        return self.weight.exponents(self.scaled_weights().detach(), self.least_exponents())
-
-    def folded_weights(self):
-        return self.weight(self.scaled_weights(), self.least_exponents())
-
-    def folded_bias(self):
-        return deployed_bias(self.offset(), self.weight_exponents() + self.source.exponent(), self.output.exponent())
+    def deployed(self):
+        return deployed(self.weight, self.scaled_weights(), self.offset(), self.source, self.output)
 
     def off_grid(self):
         """½·Σ(w − w')², w' what folding puts on the grid point that w is rounded to; weights beyond the ends of the
@@ -186,8 +185,8 @@ class Conv2d(nn.Module):
         with torch.no_grad():
             fold = (self.norm.weight / self.moving_sigma())[:, None, None, None]
             folded = self.scaled_weights()
-            rounded = self.folded_weights()
-            step = 2.0 ** self.weight_exponents().reshape(-1, 1, 1, 1)
+            rounded, _, exponents = self.on_grids()
+            step = 2.0 ** exponents.reshape(-1, 1, 1, 1)
             counts = ((folded - rounded).abs() <= 0.5 * step) & (fold != 0)
             target = torch.where(counts, rounded / fold, self.conv.weight)
         return 0.5 * (self.conv.weight - target).square().sum()
@@ -196,9 +195,10 @@ class Conv2d(nn.Module):
         return F.conv2d(x, w, b, self.conv.stride, self.conv.padding, groups=self.conv.groups)
 
     def folded(self, x):
-        w = self.folded_weights()
         if self.frozen_norm or not self.training:
-            return self.convolve(x, w, self.folded_bias())
+            w, b, _ = self.deployed()
+            return self.convolve(x, w, b)
+        w, _, _ = self.on_grids()
         norm, sigma = self.norm, self.moving_sigma()
         variance, mean = torch.var_mean(self.conv(x), (0, 2, 3), correction=0)
         batch_sigma = (variance + norm.eps).sqrt()
@@ -227,7 +227,7 @@ class Linear(nn.Linear):
         source = self.source.quantizer
         if source is None or not source.quantizing:
             return super().forward(x)
-        return F.linear(x, self.quantizer(self.weight), quantized_bias(self.bias))
+        return F.linear(x, self.quantizer(self.weight)[0], quantized_bias(self.bias))
 
 
 class Predictor(nn.Module):
@@ -241,19 +241,16 @@ class Predictor(nn.Module):
         self.output = None if scheme is None else OutputQuantizer(scheme)
         self.source = Source(source)
 
-    def least_exponents(self):
-        return ops.least_weight_exponents(quantized_bias(self.conv.bias.detach()), self.source.exponent())
-
-    def bias(self):
-        sums = self.weight.exponents(self.conv.weight.detach(), self.least_exponents()) + self.source.exponent()
-        return deployed_bias(self.conv.bias, sums, self.output.exponent())
+    def deployed(self):
+        return deployed(self.weight, self.conv.weight, self.conv.bias, self.source, self.output)
 
     def forward(self, x):
         if self.output is None:
             return self.conv(x)
         if not self.output.quantizing:
             return self.output(self.conv(x))
-        return self.output(F.conv2d(x, self.weight(self.conv.weight, self.least_exponents()), self.bias()))
+        w, b, _ = self.deployed()
+        return self.output(F.conv2d(x, w, b))
 
 
 class Join(nn.Module):

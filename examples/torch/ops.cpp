@@ -11,6 +11,7 @@
 #include <po2quant/training/threshold_gradient.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <initializer_list>
 #include <span>
 #include <string>
@@ -168,11 +169,11 @@ Tensor tqt_exponents(const Tensor& log2_t, std::int64_t bits, bool is_signed) {
 Tensor least_weight_exponents(const Tensor& bias, std::int64_t input_exponent) {
     TORCH_CHECK(pq::min_exponent <= input_exponent && input_exponent <= pq::max_exponent,
                 "po2quant: input_exponent is ", input_exponent, ", not ", pq::min_exponent, "..", pq::max_exponent);
-    TORCH_CHECK(bias.isfinite().all().item<bool>(), "po2quant: bias is not finite");
     const std::span<const float> b = inputs<float>("bias", bias);
     Tensor exponents = at::empty({bias.numel()}, at::kInt);
-    std::transform(b.begin(), b.end(), exponents.data_ptr<int>(),
-                   [&](float v) { return pq::least_weight_exponent(v, static_cast<int>(input_exponent)); });
+    std::transform(b.begin(), b.end(), exponents.data_ptr<int>(), [&](float v) {
+        return std::isfinite(v) ? pq::least_weight_exponent(v, static_cast<int>(input_exponent)) : pq::min_exponent;
+    });
     return exponents;
 }
 

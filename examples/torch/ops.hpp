@@ -25,7 +25,8 @@ Tensor exponents_for(const Tensor& ranges, std::int64_t bits = 8, bool is_signed
 Tensor least_error_exponents(const Tensor& input, c10::optional<std::int64_t> axis = c10::nullopt,
                              std::int64_t bits = 8, bool is_signed = true);
 Tensor tqt_exponents(const Tensor& log2_t, std::int64_t bits = 8, bool is_signed = true);
-/// The finest exponents that weights of each output channel may have beside its bias, as it is added.
+/// The finest exponents that weights of each output channel may have beside its bias, as it is added; any beside one
+/// that is not finite.
 Tensor least_weight_exponents(const Tensor& bias, std::int64_t input_exponent);
 
 // ---- moving averages ------------------------------------------------------------------------------------------------

@@ -39,8 +39,10 @@ class TorchQuantizer(ao.FusedMovingAvgObsFakeQuantize):
     def exponent(self):
         return 0
 
-    def exponents(self, _):
-        return torch.full((1,), -7, dtype=torch.int32)
+
+class TorchWeightQuantizer(TorchQuantizer):
+    def forward(self, w, _=None):
+        return super().forward(w), torch.full((1,), -7, dtype=torch.int32)
 
 
 def with_torch_quantizers(network):
@@ -49,7 +51,7 @@ def with_torch_quantizers(network):
             if isinstance(child, OutputQuantizer):
                 setattr(module, name, TorchQuantizer())
             elif isinstance(child, WeightQuantizer):
-                setattr(module, name, TorchQuantizer(child.axis is not None))
+                setattr(module, name, TorchWeightQuantizer(child.axis is not None))
     for module in network.modules():
         if hasattr(module, "source"):
             module.source = Source(network.pool.output)
