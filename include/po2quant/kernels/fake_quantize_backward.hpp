@@ -14,6 +14,7 @@
 #include <po2quant/kernels/fake_quantize.hpp>
 #include <po2quant/simd/storage.hpp>
 #include <po2quant/simd/sums.hpp>
+#include <po2quant/simd/words.hpp>
 
 namespace po2quant::kernels {
 
@@ -71,6 +72,58 @@ void pass_gradient(const Storage* x, const Storage* dy, Storage* dx, std::size_t
                                            PO2Q_INLINE_LAMBDA { y[k] = part(i + k * batch::size, batch::size); });
     };
     store_gradient<Arch>(dx, n, stream, all, part);
+}
+
+/// n 16-bit elements that are selected, not computed with: registers(i, y) gives one or several of them, one(i) the
+/// bits of one.
+template <class Arch, half_type Storage, class Registers, class One>
+PO2Q_INLINE void store_words(Storage* dx, std::size_t n, bool stream, const Registers& registers, const One& one) {
+    using words = simd::words<Arch>;
+    constexpr std::size_t lanes = words::lanes;
+    constexpr std::size_t unroll = 64 / lanes;  // 64 bits of a mask
+    std::size_t i = 0;
+    const auto ones = [&](std::size_t end) PO2Q_INLINE_LAMBDA {
+        for (; i < end; ++i) dx[i] = Storage{one(i)};
+    };
+    const auto steps = [&](auto store) PO2Q_INLINE_LAMBDA {
+        for (; i + unroll * lanes <= n; i += unroll * lanes) {
+            typename words::reg y[unroll];
+            registers(i, y);
+            simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(dx + i + k * lanes, y[k]); });
+        }
+        for (; i + lanes <= n; i += lanes) {
+            typename words::reg y[1];
+            registers(i, y);
+            store(dx + i, y[0]);
+        }
+    };
+    if (stream && n >= least_stream) {
+        ones(reinterpret_cast<std::uintptr_t>(dx) / 2 % lanes == 0
+                 ? 0
+                 : lanes - reinterpret_cast<std::uintptr_t>(dx) / 2 % lanes);
+        steps([](Storage* p, const auto& y) PO2Q_INLINE_LAMBDA { words::stream(p, y); });
+        simd::stream_fence<Arch>();
+    } else {
+        steps([](Storage* p, const auto& y) PO2Q_INLINE_LAMBDA { words::store(p, y); });
+    }
+    ones(n);
+}
+
+/// The same bits of 16-bit storage, which is compared as it is.
+template <class Arch, half_type Storage>
+void pass_gradient(const Storage* x, const Storage* dy, Storage* dx, std::size_t n, float_interval pass,
+                   bool stream = false) {
+    using words = simd::words<Arch>;
+    const simd::word_interval inside = simd::words_of<Storage>(pass);
+    const auto registers = [&]<std::size_t Count>(std::size_t i, typename words::reg(&y)[Count]) PO2Q_INLINE_LAMBDA {
+        simd::unroll<Count>([&](auto k) PO2Q_INLINE_LAMBDA {
+            const std::size_t at = i + k * words::lanes;
+            y[k] = words::select_inside(words::load(x + at), inside, words::load(dy + at));
+        });
+    };
+    const auto one = [&](std::size_t i)
+                         PO2Q_INLINE_LAMBDA { return inside.contains(x[i].bits) ? dy[i].bits : std::uint16_t{0}; };
+    store_words<Arch>(dx, n, stream, registers, one);
 }
 
 /// Channel innermost; the interval is in units of codes.
@@ -163,6 +216,24 @@ void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const Stora
         });
     };
     store_gradient<Arch>(dx, n, stream, all, part);
+}
+
+/// The same of 16-bit storage.
+template <class Arch, half_type Storage>
+void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const Storage* dy, Storage* dx, std::size_t n,
+                          bool stream = false) {
+    using words = simd::words<Arch>;
+    const auto registers = [&]<std::size_t Count>(std::size_t i, typename words::reg(&y)[Count]) PO2Q_INLINE_LAMBDA {
+        const std::uint64_t bits = simd::read_bits(mask, bit + i, Count * words::lanes);
+        simd::unroll<Count>([&](auto k) PO2Q_INLINE_LAMBDA {
+            const auto own = static_cast<std::uint32_t>(bits >> (k * words::lanes));
+            y[k] = words::select_bits(own, words::load(dy + i + k * words::lanes));
+        });
+    };
+    const auto one = [&](std::size_t i) PO2Q_INLINE_LAMBDA {
+        return (mask[(bit + i) / 8] >> ((bit + i) % 8) & 1) != 0 ? dy[i].bits : std::uint16_t{0};
+    };
+    store_words<Arch>(dx, n, stream, registers, one);
 }
 
 /// What a threshold's pass does to every element.
