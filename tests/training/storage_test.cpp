@@ -283,6 +283,27 @@ void check_observers() {
     const range expected{e.min, e.max, e.finite, e.non_finite};
     CHECK(observe(x, one_thread) == expected);
     CHECK(observe(std::span(x).first(21), one_thread).max == floats[20]);
+    // Signs of one kind and of both, zeros, now and then something that is not finite; blocks of 16384.
+    test::random_source random;
+    for (int round = 0; round < 300; ++round) {
+        std::vector<Half> part(
+            static_cast<std::size_t>(round < 200 ? random.integer(1, 700) : random.integer(1, 70000)));
+        const auto sign = static_cast<int>(random.integer(0, 2));
+        const auto most = static_cast<std::int64_t>(random.one_of(std::vector{0, 1, 100, Half::infinity - 1}));
+        for (Half& v : part) {
+            const auto magnitude = static_cast<std::uint32_t>(random.integer(0, most));
+            const std::uint32_t negative = sign == 2 ? static_cast<std::uint32_t>(random.integer(0, 1)) : sign;
+            v.bits = static_cast<std::uint16_t>(magnitude | negative << 15);
+        }
+        for (auto bad = random.integer(-2, 2); bad > 0; --bad)
+            part[static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(part.size()) - 1))].bits =
+                static_cast<std::uint16_t>(
+                    random.one_of(std::vector{0x7fff, 0xffff, Half::infinity + 0, Half::infinity | 0x8000}));
+        const std::vector<float> values = test::to_floats<Half>(part);
+        const reference::extremes of_part = reference::minmax(values);
+        INFO(part.size() << " values, signs " << sign << ", up to " << most);
+        CHECK(observe(part, one_thread) == range{of_part.min, of_part.max, of_part.finite, of_part.non_finite});
+    }
     min_max_range tracker;
     tracker.observe(x, one_thread);
     CHECK(tracker.current().max == expected.max);
@@ -301,7 +322,8 @@ TEST_CASE("16-bit storage: every size and alignment, between guard pages, in pla
     check_sizes<bfloat16>();
     check_sizes<float16>();
 }
-// The kernels differ in loads and stores alone, which simd/storage_test.cpp has of both: one type each is enough.
+// The kernels differ in loads, stores and constants alone, which the tests above and simd/storage_test.cpp have of
+// both: one type each is enough.
 TEST_CASE("16-bit storage: per channel, every layout, on several threads") { check_channels<bfloat16>(); }
 TEST_CASE("16-bit storage: gradients of thresholds") { check_thresholds<float16>(); }
 TEST_CASE("16-bit storage: outputs past the caches") {

@@ -83,7 +83,10 @@ PO2Q_INLINE void store_words(Storage* dx, std::size_t n, bool stream, const Regi
     constexpr std::size_t unroll = 64 / lanes;  // 64 bits of a mask
     std::size_t i = 0;
     const auto ones = [&](std::size_t end) PO2Q_INLINE_LAMBDA {
-        for (; i < end; ++i) dx[i] = Storage{one(i)};
+        for (; i < end; ++i) {
+            const std::uint16_t bits = one(i);
+            __builtin_memcpy(dx + i, &bits, sizeof bits);
+        }
     };
     const auto steps = [&](auto store) PO2Q_INLINE_LAMBDA {
         for (; i + unroll * lanes <= n; i += unroll * lanes) {
@@ -121,8 +124,9 @@ void pass_gradient(const Storage* x, const Storage* dy, Storage* dx, std::size_t
             y[k] = words::select_inside(words::load(x + at), inside, words::load(dy + at));
         });
     };
-    const auto one = [&](std::size_t i)
-                         PO2Q_INLINE_LAMBDA { return inside.contains(x[i].bits) ? dy[i].bits : std::uint16_t{0}; };
+    const auto one = [&](std::size_t i) PO2Q_INLINE_LAMBDA {
+        return inside.contains(simd::bits_at(x + i)) ? simd::bits_at(dy + i) : std::uint16_t{0};
+    };
     store_words<Arch>(dx, n, stream, registers, one);
 }
 
@@ -231,7 +235,7 @@ void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const Stora
         });
     };
     const auto one = [&](std::size_t i) PO2Q_INLINE_LAMBDA {
-        return (mask[(bit + i) / 8] >> ((bit + i) % 8) & 1) != 0 ? dy[i].bits : std::uint16_t{0};
+        return (mask[(bit + i) / 8] >> ((bit + i) % 8) & 1) != 0 ? simd::bits_at(dy + i) : std::uint16_t{0};
     };
     store_words<Arch>(dx, n, stream, registers, one);
 }

@@ -12,6 +12,7 @@
 #include <po2quant/simd/floating.hpp>
 #include <po2quant/simd/storage.hpp>
 #include <po2quant/simd/unroll.hpp>
+#include <po2quant/simd/words.hpp>
 
 namespace po2quant::kernels {
 
@@ -109,6 +110,71 @@ extremes minmax(const Storage* in, std::size_t n, bool far = false) {
     }
     minmax_each<Arch>(in + begin, n - begin, found);
     add_lanes<Arch>(low, high, found);
+    return found;
+}
+
+/// The same of 16-bit storage, whose bits are compared as they are: the largest as signed integers is the maximum,
+/// unless all have a sign; the largest as unsigned ones the minimum, if one has a sign; else it is the smallest as
+/// signed ones, of which that is the other way round. What is not finite is beyond either.
+template <class Arch, half_type Storage>
+extremes minmax(const Storage* in, std::size_t n, bool far = false) {
+    using words = simd::words<Arch>;
+    using reg = typename words::reg;
+    constexpr int chains = 4;
+    constexpr std::size_t step = chains * words::lanes;
+    constexpr std::size_t block = 16384;
+    extremes found{__builtin_inff(), -__builtin_inff(), 0};
+    std::size_t begin = 0;
+    while (n - begin >= step) {
+        const std::size_t end = n - begin < block ? n - (n - begin) % step : begin + block;
+        const reg first = words::load(in + begin);
+        reg smallest[chains];
+        reg largest[chains];
+        reg unsigned_largest[chains];
+        simd::unroll<chains>([&](auto k)
+                                 PO2Q_INLINE_LAMBDA { smallest[k] = largest[k] = unsigned_largest[k] = first; });
+        for (std::size_t i = begin; i < end; i += step) {
+            if (far) simd::prefetch_ahead<step>(in + i);
+            simd::unroll<chains>([&](auto k) PO2Q_INLINE_LAMBDA {
+                const reg x = words::keep(words::load(in + i + k * words::lanes));
+                smallest[k] = words::min(x, smallest[k]);
+                largest[k] = words::max(x, largest[k]);
+                unsigned_largest[k] = words::unsigned_max(x, unsigned_largest[k]);
+            });
+        }
+        simd::unroll<chains - 1, 1>([&](auto k) PO2Q_INLINE_LAMBDA {
+            smallest[0] = words::min(smallest[0], smallest[k]);
+            largest[0] = words::max(largest[0], largest[k]);
+            unsigned_largest[0] = words::unsigned_max(unsigned_largest[0], unsigned_largest[k]);
+        });
+        std::int16_t lane[3][words::lanes];
+        words::store(lane[0], smallest[0]);
+        words::store(lane[1], largest[0]);
+        words::store(lane[2], unsigned_largest[0]);
+        std::int16_t least = lane[0][0];
+        std::int16_t most = lane[1][0];
+        std::uint16_t unsigned_most = 0;
+        for (std::size_t k = 0; k < words::lanes; ++k) {
+            const auto value = static_cast<std::uint16_t>(lane[2][k]);
+            least = lane[0][k] < least ? lane[0][k] : least;
+            most = lane[1][k] > most ? lane[1][k] : most;
+            unsigned_most = value > unsigned_most ? value : unsigned_most;
+        }
+        const bool all_finite = most < Storage::infinity && unsigned_most < (Storage::infinity | 0x8000U);
+        if (all_finite) {
+            const auto value_of = [](auto bits) PO2Q_INLINE_LAMBDA {
+                return to_float(Storage{static_cast<std::uint16_t>(bits)});
+            };
+            include(found, value_of(most >= 0 ? most : least));
+            include(found, unsigned_most >= 0x8000U ? value_of(unsigned_most) : value_of(least));
+        } else {
+            minmax_each<Arch>(in + begin, end - begin, found);
+        }
+        begin = end;
+    }
+    minmax_each<Arch>(in + begin, n - begin, found);
+    found.min += 0.0F;
+    found.max += 0.0F;
     return found;
 }
 

@@ -13,6 +13,13 @@ PO2Q_INLINE constexpr std::int16_t ordered(std::uint16_t bits) {
     return static_cast<std::int16_t>(value ^ (value >> 15 & 0x7fff));
 }
 
+/// The bits of one, whatever a host's own type there is.
+PO2Q_INLINE std::uint16_t bits_at(const void* p) {
+    std::uint16_t bits;
+    __builtin_memcpy(&bits, p, sizeof bits);
+    return bits;
+}
+
 /// An interval of ordered values, both ends included; empty where low > high.
 struct word_interval {
     std::int16_t low;
@@ -41,16 +48,19 @@ struct word_vector;
 template <>
 struct word_vector<16> {
     using type [[gnu::vector_size(16)]] = std::int16_t;
+    using unsigned_type [[gnu::vector_size(16)]] = std::uint16_t;
     static constexpr type bit = {1, 2, 4, 8, 16, 32, 64, 128};
 };
 template <>
 struct word_vector<32> {
     using type [[gnu::vector_size(32)]] = std::int16_t;
+    using unsigned_type [[gnu::vector_size(32)]] = std::uint16_t;
     static constexpr type bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, -32768};
 };
 template <>
 struct word_vector<64> {
     using type [[gnu::vector_size(64)]] = std::int16_t;
+    using unsigned_type [[gnu::vector_size(64)]] = std::uint16_t;
 };
 
 template <class Arch>
@@ -62,6 +72,13 @@ struct words {
     static PO2Q_INLINE reg load(const void* p) {
         reg v;
         __builtin_memcpy(&v, p, bytes);
+        return v;
+    }
+    /// In a register from here on, as simd::keep.
+    static PO2Q_INLINE reg keep(reg v) {
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(__clang__)
+        asm("" : "+v"(v));
+#endif
         return v;
     }
     static PO2Q_INLINE void store(void* p, reg v) { __builtin_memcpy(p, &v, bytes); }
@@ -77,6 +94,31 @@ struct words {
         if constexpr (bytes == 16) return _mm_stream_si128(static_cast<__m128i*>(p), reinterpret_cast<__m128i>(v));
 #endif
         store(p, v);
+    }
+    // g++ 12 makes comparisons and selections of these in 512 bits.
+    static PO2Q_INLINE reg min(reg a, reg b) {
+#if defined(__AVX512BW__)
+        if constexpr (bytes == 64)
+            return reinterpret_cast<reg>(_mm512_min_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#endif
+        return a < b ? a : b;
+    }
+    static PO2Q_INLINE reg max(reg a, reg b) {
+#if defined(__AVX512BW__)
+        if constexpr (bytes == 64)
+            return reinterpret_cast<reg>(_mm512_max_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#endif
+        return a > b ? a : b;
+    }
+    static PO2Q_INLINE reg unsigned_max(reg a, reg b) {
+#if defined(__AVX512BW__)
+        if constexpr (bytes == 64)
+            return reinterpret_cast<reg>(_mm512_max_epu16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#endif
+        using unsigned_reg = typename word_vector<bytes>::unsigned_type;
+        const auto p = reinterpret_cast<unsigned_reg>(a);
+        const auto q = reinterpret_cast<unsigned_reg>(b);
+        return reinterpret_cast<reg>(p > q ? p : q);
     }
     /// v[i] where x[i], 16-bit floats, is inside, else 0.
     static PO2Q_INLINE reg select_inside(reg x, word_interval inside, reg v) {
