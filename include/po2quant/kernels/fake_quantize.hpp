@@ -313,47 +313,66 @@ PO2Q_INLINE std::size_t fake_quantize_fractions(const Storage*, Storage*, std::s
     return 0;
 }
 #if defined(__AVX512DQ__)
+/// 64 elements in four vectors, in some order that store_64 has too. y is stored without rounding to bfloat16.
+template <class Arch, storage_type Storage>
+PO2Q_INLINE void load_64(const Storage* p, __m512 (&x)[4]) {
+    if constexpr (std::is_same_v<Storage, bfloat16>) {
+        // Upper halves are floats as they are, lower ones are shifted up: no permutation.
+        simd::unroll<2>([&](auto k) PO2Q_INLINE_LAMBDA {
+            const __m512i two = _mm512_loadu_si512(p + 32 * k);
+            x[2 * k] = _mm512_castsi512_ps(_mm512_slli_epi32(two, 16));
+            x[2 * k + 1] = _mm512_castsi512_ps(_mm512_and_si512(two, _mm512_set1_epi32(-65536)));
+        });
+    } else {
+        // Else clang looks for NaN among float16 numbers one by one.
+        simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA { x[k] = simd::loaded<Arch>(simd::load<Arch>(p + 16 * k)); });
+    }
+}
+template <class Arch, storage_type Storage>
+PO2Q_INLINE void store_64(Storage* p, const __m512 (&y)[4]) {
+    if constexpr (std::is_same_v<Storage, bfloat16>) {
+        simd::unroll<2>([&](auto k) PO2Q_INLINE_LAMBDA {
+            const __m512i lower = _mm512_srli_epi32(_mm512_castps_si512(y[2 * k]), 16);
+            _mm512_storeu_si512(p + 32 * k, _mm512_or_si512(lower, _mm512_castps_si512(y[2 * k + 1])));
+        });
+    } else {
+        simd::unroll<4>([&](auto k) PO2Q_INLINE_LAMBDA { simd::store<Arch>(p + 16 * k, simd::f32<Arch>(y[k])); });
+    }
+}
 /// 64 elements among which NaN is.
-template <class Arch>
-[[gnu::noinline]] void fake_quantize_64(const float* in, float* out, int exponent, const grid& g) {
+template <class Arch, storage_type Storage>
+[[gnu::noinline]] void fake_quantize_64(const Storage* in, Storage* out, int exponent, const grid& g) {
     const grid_rounder<Arch, rounding::half_up> apply(exponent, g);
     for (int i = 0; i < 64; i += 16) simd::store<Arch>(out + i, apply(simd::load<Arch>(in + i), {}));
 }
 /// simd::fraction_grid by steps of 64 elements. A function of its own for few variables, which stay in registers.
-template <class Arch, int FractionBits>
-[[gnu::noinline]] void fake_quantize_fractions(const float* in, float* out, std::size_t steps, const grid& g) {
+template <class Arch, storage_type Storage, int FractionBits>
+[[gnu::noinline]] void fake_quantize_fractions(const Storage* in, Storage* out, std::size_t steps, const grid& g) {
     const simd::fraction_grid<FractionBits> snap(g.qmin);
     const __m512 one = simd::nearest_grid<rounding::half_up>::one();
     const direction way(0, steps, 64, simd::loads_meet_stores(in, out));
     for (std::size_t i = way.begin;; i += way.stride) {
-        const __m512 x0 = _mm512_loadu_ps(in + i);
-        const __m512 x1 = _mm512_loadu_ps(in + i + 16);
-        const __m512 x2 = _mm512_loadu_ps(in + i + 32);
-        const __m512 x3 = _mm512_loadu_ps(in + i + 48);
-        if (__builtin_expect(simd::any_nan(x0, x1, x2, x3), 0)) {
+        __m512 x[4];
+        load_64<Arch>(in + i, x);
+        if (__builtin_expect(simd::any_nan(x[0], x[1], x[2], x[3]), 0)) {
             fake_quantize_64<Arch>(in + i, out + i, -FractionBits, g);
         } else {
-            const __m512 y0 = snap(x0, one);
-            const __m512 y1 = snap(x1, one);
-            const __m512 y2 = snap(x2, one);
-            const __m512 y3 = snap(x3, one);
-            _mm512_storeu_ps(out + i, y0);
-            _mm512_storeu_ps(out + i + 16, y1);
-            _mm512_storeu_ps(out + i + 32, y2);
-            _mm512_storeu_ps(out + i + 48, y3);
+            const __m512 y[4] = {snap(x[0], one), snap(x[1], one), snap(x[2], one), snap(x[3], one)};
+            store_64<Arch>(out + i, y);
         }
         if (i == way.last) break;
     }
 }
-template <class Arch, rounding Mode>
+template <class Arch, rounding Mode, storage_type Storage>
 requires(has_avx512<Arch>&& Mode == rounding::half_up) PO2Q_INLINE std::size_t
-    fake_quantize_fractions(const float* in, float* out, std::size_t n, int exponent, const grid& g) {
+    fake_quantize_fractions(const Storage* in, Storage* out, std::size_t n, int exponent, const grid& g) {
     static constexpr auto of_bits = []<int... Bits>(simd::indices<Bits...>) {
-        return std::array{&fake_quantize_fractions<Arch, Bits>...};
+        return std::array{&fake_quantize_fractions<Arch, Storage, Bits>...};
     }
     (simd::up_to<16>);
     const auto bits = static_cast<unsigned>(-exponent);
-    if (bits >= of_bits.size() || g.qmax != -g.qmin - 1.0F || n < 64) return 0;
+    const bool rounds = std::is_same_v<Storage, bfloat16> && !needs_no_rounding<Storage>(g);
+    if (bits >= of_bits.size() || g.qmax != -g.qmin - 1.0F || rounds || n < 64) return 0;
     of_bits[bits](in, out, n / 64, g);
     return n / 64 * 64;
 }
