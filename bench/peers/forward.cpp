@@ -154,8 +154,8 @@ result measure(const layer& l, int count, tensors& t, Op op, const options& o) {
     std::vector<double> own_times;
     std::vector<double> other_times;
     for (int round = 0; round < o.rounds; ++round) {
-        // Each is timed behind a call of its own, as in a program that has one of them: what a call leaves in the caches
-        // to be written back, its next one pays for.
+        // Each is timed behind a call of its own, as in a program that has one of them: what a call leaves in the
+        // caches to be written back, its next one pays for.
         own();
         own_times.push_back(time_calls(own, 1));
         other();
