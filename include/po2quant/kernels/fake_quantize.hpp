@@ -307,11 +307,6 @@ struct direction {
           stride(from_end ? std::size_t{0} - step : step) {}
 };
 
-/// The elements from 0 on that an instruction set has a quicker way for, y and nothing else; returns how many.
-template <class Arch, rounding Mode, storage_type Storage>
-PO2Q_INLINE std::size_t fake_quantize_fractions(const Storage*, Storage*, std::size_t, int, const grid&) {
-    return 0;
-}
 #if defined(__AVX512DQ__)
 /// 64 elements in four vectors, in some order that store_64 has too. y is stored without rounding to bfloat16.
 template <class Arch, storage_type Storage>
@@ -363,20 +358,29 @@ template <class Arch, storage_type Storage, int FractionBits>
         if (i == way.last) break;
     }
 }
-template <class Arch, rounding Mode, storage_type Storage>
-requires(has_avx512<Arch>&& Mode == rounding::half_up) PO2Q_INLINE std::size_t
-    fake_quantize_fractions(const Storage* in, Storage* out, std::size_t n, int exponent, const grid& g) {
-    static constexpr auto of_bits = []<int... Bits>(simd::indices<Bits...>) {
-        return std::array{&fake_quantize_fractions<Arch, Storage, Bits>...};
-    }
-    (simd::up_to<16>);
-    const auto bits = static_cast<unsigned>(-exponent);
-    const bool rounds = std::is_same_v<Storage, bfloat16> && !needs_no_rounding<Storage>(g);
-    if (bits >= of_bits.size() || g.qmax != -g.qmin - 1.0F || rounds || n < 64) return 0;
-    of_bits[bits](in, out, n / 64, g);
-    return n / 64 * 64;
+template <class Arch, storage_type Storage, int... FractionBits>
+constexpr auto fraction_passes(simd::indices<FractionBits...>) {
+    return std::array{&fake_quantize_fractions<Arch, Storage, FractionBits>...};
 }
 #endif
+
+/// The elements from 0 on that an instruction set has a quicker way for, y and nothing else; returns how many.
+template <class Arch, rounding Mode, storage_type Storage>
+PO2Q_INLINE std::size_t fake_quantize_quickly([[maybe_unused]] const Storage* in, [[maybe_unused]] Storage* out,
+                                              [[maybe_unused]] std::size_t n, [[maybe_unused]] int exponent,
+                                              [[maybe_unused]] const grid& g) {
+#if defined(__AVX512DQ__)
+    if constexpr (has_avx512<Arch> && Mode == rounding::half_up) {
+        static constexpr auto passes = fraction_passes<Arch, Storage>(simd::up_to<16>);
+        const auto bits = static_cast<unsigned>(-exponent);
+        const bool rounds = std::is_same_v<Storage, bfloat16> && !needs_no_rounding<Storage>(g);
+        if (bits >= passes.size() || g.qmax != -g.qmin - 1.0F || rounds || n < 64) return 0;
+        passes[bits](in, out, n / 64, g);
+        return n / 64 * 64;
+    }
+#endif
+    return 0;
+}
 
 /// One exponent for all elements, anything left besides, by any way.
 template <class Arch, rounding Mode, storage_type Storage>
@@ -466,7 +470,7 @@ void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent,
                    const forward_extras& extras = {}) {
     std::size_t done = 0;
     if (!extras.any() && extras.seen == nullptr && !extras.stream)
-        done = fake_quantize_fractions<Arch, Mode>(in, out, n, exponent, g);
+        done = fake_quantize_quickly<Arch, Mode>(in, out, n, exponent, g);
     if (done == n) return;
     fake_quantize_leaving<Arch, Mode>(in + done, out + done, n - done, exponent,
                                       {g.qmin, g.qmax, g.seed, g.first_index + done}, extras.from(done));

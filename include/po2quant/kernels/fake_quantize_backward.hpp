@@ -81,6 +81,10 @@ PO2Q_INLINE void store_words(Storage* dx, std::size_t n, bool stream, const Regi
     using words = simd::words<Arch>;
     constexpr std::size_t lanes = words::lanes;
     constexpr std::size_t unroll = 64 / lanes;  // 64 bits of a mask
+    // The last register, a part of which the steps have too: before anything is written, since dx may be x.
+    const bool overlapping = n >= lanes;
+    typename words::reg last[1];
+    if (overlapping) registers(n - lanes, last);
     std::size_t i = 0;
     const auto ones = [&](std::size_t end) PO2Q_INLINE_LAMBDA {
         for (; i < end; ++i) {
@@ -101,18 +105,18 @@ PO2Q_INLINE void store_words(Storage* dx, std::size_t n, bool stream, const Regi
         }
     };
     if (stream && n >= least_stream) {
-        ones(reinterpret_cast<std::uintptr_t>(dx) / 2 % lanes == 0
-                 ? 0
-                 : lanes - reinterpret_cast<std::uintptr_t>(dx) / 2 % lanes);
+        // Streams want aligned vectors: first the elements in front of them.
+        ones((lanes - reinterpret_cast<std::uintptr_t>(dx) / 2 % lanes) % lanes);
         steps([](Storage* p, const auto& y) PO2Q_INLINE_LAMBDA { words::stream(p, y); });
         simd::stream_fence<Arch>();
     } else {
         steps([](Storage* p, const auto& y) PO2Q_INLINE_LAMBDA { words::store(p, y); });
     }
-    ones(n);
+    if (!overlapping) ones(n);
+    else if (i < n) words::store(dx + n - lanes, last[0]);
 }
 
-/// The same bits of 16-bit storage, which is compared as it is.
+/// The same of 16-bit storage, which is compared as it is.
 template <class Arch, half_type Storage>
 void pass_gradient(const Storage* x, const Storage* dy, Storage* dx, std::size_t n, float_interval pass,
                    bool stream = false) {

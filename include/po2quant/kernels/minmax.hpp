@@ -1,5 +1,5 @@
 #pragma once
-/// Smallest and largest finite value of n floats, and how many are not finite; of bfloat16 and float16 too, as floats.
+/// Smallest and largest finite value of n floats, and how many are not finite; of bfloat16 and float16 too.
 ///
 /// A block of 4096 is first searched as if all were finite, while x · 0 is gathered beside it: it is ±0 unless some x
 /// is NaN or ±∞. Only then is the block searched again, value by value. (Products and "or" leave the ports of min and

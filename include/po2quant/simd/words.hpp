@@ -33,6 +33,17 @@ struct word_interval {
 /// The values of Half that `floats`, not NaN, contains; either zero is both.
 template <half_type Half>
 PO2Q_INLINE constexpr word_interval words_of(float_interval floats) {
+    if constexpr (std::same_as<Half, bfloat16>) {
+        // Floats ordered in the same way: a bfloat16 is one whose lower half is all 0, or for negative ones all 1.
+        const auto ordered_float = [](float v) PO2Q_INLINE_LAMBDA {
+            const auto float_bits = std::bit_cast<std::int32_t>(v);
+            return std::int64_t{float_bits ^ (float_bits >> 31 & 0x7fffffff)};
+        };
+        const std::int64_t from = floats.low == 0 ? -1 : ordered_float(floats.low);
+        const std::int64_t to = floats.high == 0 ? 0 : ordered_float(floats.high);
+        return {static_cast<std::int16_t>((from < 0 ? from : from + 0xffff) >> 16),
+                static_cast<std::int16_t>((to < 0 ? to - 0xffff : to) >> 16)};
+    }
     const Half low = to_storage<Half>(floats.low);
     const Half high = to_storage<Half>(floats.high);
     return {floats.low == 0 ? std::int16_t{-1}
