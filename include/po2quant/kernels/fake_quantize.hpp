@@ -291,21 +291,9 @@ struct extremes_watch {
     }
 };
 
-/// Elements of a run that is worth streaming: below, waiting for the streams costs more than they save.
+/// Elements of a run that is worth streaming: below, waiting for the streams costs more than they save. Nor are fewer
+/// worth another call.
 inline constexpr std::size_t least_stream = 1024;
-
-/// Steps from the end to the start where loads would else wait for stores.
-struct direction {
-    std::size_t begin;
-    std::size_t last;
-    std::size_t stride;
-
-    /// From first on, `count` >= 1 steps of `step` elements.
-    PO2Q_INLINE direction(std::size_t first, std::size_t count, std::size_t step, bool from_end)
-        : begin(from_end ? first + (count - 1) * step : first),
-          last(from_end ? first : first + (count - 1) * step),
-          stride(from_end ? std::size_t{0} - step : step) {}
-};
 
 #if defined(__AVX512DQ__)
 /// 64 elements in four vectors, in some order that store_64 has too. y is stored without rounding to bfloat16.
@@ -345,8 +333,9 @@ template <class Arch, storage_type Storage, int FractionBits>
 [[gnu::noinline]] void fake_quantize_fractions(const Storage* in, Storage* out, std::size_t steps, const grid& g) {
     const simd::fraction_grid<FractionBits> snap(g.qmin);
     const __m512 one = simd::nearest_grid<rounding::half_up>::one();
-    const direction way(0, steps, 64, simd::loads_meet_stores(in, out));
-    for (std::size_t i = way.begin;; i += way.stride) {
+    const bool downwards = simd::loads_meet_stores(in, out);
+    for (std::size_t k = 0; k < steps; ++k) {
+        const std::size_t i = 64 * (downwards ? steps - 1 - k : k);
         __m512 x[4];
         load_64<Arch>(in + i, x);
         if (__builtin_expect(simd::any_nan(x[0], x[1], x[2], x[3]), 0)) {
@@ -355,7 +344,6 @@ template <class Arch, storage_type Storage, int FractionBits>
             const __m512 y[4] = {snap(x[0], one), snap(x[1], one), snap(x[2], one), snap(x[3], one)};
             store_64<Arch>(out + i, y);
         }
-        if (i == way.last) break;
     }
 }
 template <class Arch, storage_type Storage, int... FractionBits>
@@ -374,7 +362,7 @@ PO2Q_INLINE std::size_t fake_quantize_quickly([[maybe_unused]] const Storage* in
         static constexpr auto passes = fraction_passes<Arch, Storage>(simd::up_to<16>);
         const auto bits = static_cast<unsigned>(-exponent);
         const bool rounds = std::is_same_v<Storage, bfloat16> && !needs_no_rounding<Storage>(g);
-        if (bits >= passes.size() || g.qmax != -g.qmin - 1.0F || rounds || n < 64) return 0;
+        if (bits >= passes.size() || g.qmax != -g.qmin - 1.0F || rounds) return 0;
         passes[bits](in, out, n / 64, g);
         return n / 64 * 64;
     }
@@ -412,11 +400,7 @@ template <class Arch, rounding Mode, storage_type Storage>
     };
     const auto loop = [&](auto with_extras, auto with_watch, auto store) PO2Q_INLINE_LAMBDA {
         constexpr std::size_t step = unroll * lanes;
-        if (n - i < step) return;
-        const std::size_t count = (n - i) / step;
-        // Masks are written in order, and CPUs ask for memory ahead.
-        const direction way(i, count, step, !with_extras && !stream && simd::loads_meet_stores(in, out));
-        for (std::size_t at = way.begin;; at += way.stride) {
+        const auto step_at = [&](std::size_t at) PO2Q_INLINE_LAMBDA {
             batch x[unroll];
             batch y[unroll];
             simd::u32<Arch> random[unroll];
@@ -429,9 +413,14 @@ template <class Arch, rounding Mode, storage_type Storage>
             if constexpr (with_watch) watch(x);
             if constexpr (with_extras) leave(x, y, random, pass, inverse_scale, at);
             simd::unroll<unroll>([&](auto k) PO2Q_INLINE_LAMBDA { store(out + at + k * lanes, y[k]); });
-            if (at == way.last) break;
+        };
+        // Upwards for masks, which are written in order, and for memory, which CPUs ask for ahead.
+        if (!with_extras && !stream && simd::loads_meet_stores(in, out)) {
+            const std::size_t end = i + (n - i) / step * step;
+            for (std::size_t at = end; at != i;) step_at(at -= step);
+            i = end;
         }
-        i += count * step;
+        for (; i + step <= n; i += step) step_at(i);
     };
     const auto steps = [&](auto store) PO2Q_INLINE_LAMBDA {
         watched = i;
@@ -466,14 +455,15 @@ template <class Arch, rounding Mode, storage_type Storage>
 
 /// One exponent for all elements.
 template <class Arch, rounding Mode, storage_type Storage>
-void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent, const grid& g,
-                   const forward_extras& extras = {}) {
+PO2Q_INLINE void fake_quantize(const Storage* in, Storage* out, std::size_t n, int exponent, const grid& g,
+                               const forward_extras& extras = {}) {
     std::size_t done = 0;
-    if (!extras.any() && extras.seen == nullptr && !extras.stream)
+    if (n >= least_stream && !extras.any() && extras.seen == nullptr && !extras.stream)
         done = fake_quantize_quickly<Arch, Mode>(in, out, n, exponent, g);
-    if (done == n) return;
-    fake_quantize_leaving<Arch, Mode>(in + done, out + done, n - done, exponent,
-                                      {g.qmin, g.qmax, g.seed, g.first_index + done}, extras.from(done));
+    if (done == 0) fake_quantize_leaving<Arch, Mode>(in, out, n, exponent, g, extras);
+    else if (done < n)
+        fake_quantize_leaving<Arch, Mode>(in + done, out + done, n - done, exponent,
+                                          {g.qmin, g.qmax, g.seed, g.first_index + done}, {});
 }
 
 /// Channel innermost: element i has exponent exponents[(first_channel + i) % channels].
