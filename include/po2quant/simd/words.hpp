@@ -141,9 +141,17 @@ struct words {
 #if defined(__AVX512BW__)
         if constexpr (bytes == 64)
             return reinterpret_cast<reg>(_mm512_maskz_mov_epi16(bits, reinterpret_cast<__m512i>(v)));
-        else
 #endif
+        if constexpr (bytes == 64) {  // 32 lanes: more than bits of one
+            typename word_vector<32>::type half[2];
+            __builtin_memcpy(half, &v, sizeof half);
+            half[0] &= (word_vector<32>::bit & static_cast<std::int16_t>(bits)) != 0;
+            half[1] &= (word_vector<32>::bit & static_cast<std::int16_t>(bits >> 16)) != 0;
+            __builtin_memcpy(&v, half, sizeof half);
+            return v;
+        } else {
             return v & ((word_vector<bytes>::bit & static_cast<std::int16_t>(bits)) != 0);
+        }
     }
 };
 
