@@ -6,7 +6,8 @@
 ///
 /// Or from the bits that a forward pass has kept; and with the gradient of the threshold in the same pass.
 ///
-///   x, dy, dx   Storage [n]: float, or bfloat16 or float16, which are converted (numerics/storage.hpp); any alignment
+///   x, dy, dx   Storage [n]: float, or bfloat16 or float16 (numerics/storage.hpp), which are compared and selected as
+///               integers, or converted: channels innermost, decisions by code, sums of terms; any alignment
 ///               that the type may have; dx may be dy or x, else it shares nothing with them. dx needs no rounding.
 ///               `stream`: dx goes past the caches, where it is in memory of its own and long enough
 /// Guarantees: reads and writes exactly n elements; no allocation, no exceptions.
