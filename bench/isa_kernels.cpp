@@ -64,11 +64,11 @@ void backward_mask(const std::uint8_t* mask, const float* dy, float* dx, std::si
 double backward_tqt(const float* x, const float* dy, float* dx, std::size_t n) {
     const float_interval pass = pass_interval(int8, rounding::half_up, ste::clip_code);
     const kernels::grid g{-128.0F, 127.0F, 0, 0};
-    double lanes[simd::sum_lanes] = {};
-    kernels::pass_gradient_and_sum<isa, rounding::half_up>(x, dy, dx, n, exponent,
+    simd::compensated_lanes<simd::sum_lanes> lanes{};
+    kernels::pass_gradient_and_sum<isa, rounding::half_up>(x, dy, dx, 1, 0, n, exponent,
                                                            {g, threshold_term::error, pass, pass, false}, lanes,
                                                            n * sizeof(float) >= stream_bytes);
-    return lanes[0];
+    return lanes.total(0);
 }
 void histogram(const float* in, std::size_t n, std::uint64_t* counts) {
     kernels::exponent_histogram<isa>(in, n, counts, n * sizeof(float) >= far_bytes);

@@ -11,9 +11,10 @@
 #error "po2quant needs g++ (12 or newer) or clang (14 or newer)"
 #endif
 
-/// Bit-exactness rests on IEEE arithmetic: NaN is tested for, zero has a sign, and no product is fused into a sum.
-#if defined(__FAST_MATH__) || defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
-#error "po2quant promises the same bits everywhere: build without -ffast-math and -ffinite-math-only"
+/// Bit-exactness rests on IEEE arithmetic: NaN is tested for, zero has a sign, sums have an order, and no product is
+/// fused into one.
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "po2quant promises the same bits everywhere: build without -ffast-math or any of its parts"
 #endif
 
 /// Functions that kernels of several instruction sets share must leave no out-of-line copy behind: the linker would

@@ -49,12 +49,12 @@ void check_block(bench& b, const quantizer& q, std::uint64_t first_index) {
     kernels::fake_quantize<default_arch, Mode>(b.x.data(), b.alone.data(), block, q.exponent, g);
     // Sixteen elements have a sum each.
     for (std::size_t i = 0; i < block; i += simd::sum_lanes) {
-        double lanes[simd::sum_lanes] = {};
+        simd::compensated_lanes<simd::sum_lanes> lanes{};
         const kernels::grid from = kernels::grid_of(q, first_index + i);
         kernels::pass_gradient_and_sum<default_arch, Mode>(
-            b.x.data() + i, b.ones.data(), b.dx.data(), simd::sum_lanes, q.exponent,
+            b.x.data() + i, b.ones.data(), b.dx.data(), 1, 0, simd::sum_lanes, q.exponent,
             {from, threshold_term::error, extras.pass, extras.pass, extras.pass_by_code}, lanes);
-        std::copy(lanes, lanes + simd::sum_lanes, b.terms.begin() + static_cast<std::ptrdiff_t>(i));
+        for (std::size_t k = 0; k < simd::sum_lanes; ++k) b.terms[i + k] = lanes.total(k);
     }
     // int8 and uint8 codes have the same low 8 bits.
     const bool bytes = q.format.bits <= 8;

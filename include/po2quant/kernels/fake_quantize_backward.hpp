@@ -254,11 +254,28 @@ struct threshold_step {
     bool pass_by_code;      ///< stochastic: dx by the codes
 };
 
-/// The step for vectors of one scale.
+/// f(Step{}): what the loops of a pass know of its step. OneInterval: that of dx is that of the term.
+template <threshold_term Term, bool OneInterval>
+struct known_step {
+    static constexpr threshold_term term = Term;
+    static constexpr bool one_interval = OneInterval;
+};
+template <rounding Mode, class F>
+PO2Q_INLINE void with_known(const threshold_step& s, F&& f) {
+    if (s.term == threshold_term::beyond) return f(known_step<threshold_term::beyond, false>{});
+    if constexpr (Mode != rounding::stochastic)
+        if (s.pass.low == s.inside.low && s.pass.high == s.inside.high)
+            return f(known_step<threshold_term::error, true>{});
+    f(known_step<threshold_term::error, false>{});
+}
+
+/// The step for vectors whose lanes have exponents of their own.
 template <class Arch, rounding Mode>
 struct threshold_lanes {
     using batch = simd::f32<Arch>;
     const threshold_step& step;
+    lane_grid<Arch, Mode> at;
+    typename lane_grid<Arch, Mode>::shared shared;
     batch inverse_scale;
     batch pass_low;
     batch pass_high;
@@ -268,6 +285,8 @@ struct threshold_lanes {
 
     PO2Q_INLINE threshold_lanes(const threshold_step& s, const batch& scale, const batch& inverse)
         : step(s),
+          at(scale, s.g),
+          shared(s.g),
           inverse_scale(inverse),
           pass_low(batch(s.pass.low) * scale),
           pass_high(batch(s.pass.high) * scale),
@@ -276,11 +295,26 @@ struct threshold_lanes {
           top(batch(s.g.qmax) * scale) {}
 
     /// dx, and the factor of dy in the sum.
-    PO2Q_INLINE void operator()(const batch& x, const batch& dy, const batch& y, const simd::u32<Arch>& random,
-                                threshold_term term, batch& dx, batch& factor) const {
+    template <class Known>
+    PO2Q_INLINE void operator()(Known, const batch& x, const batch& dy, const simd::u32<Arch>& random, batch& dx,
+                                batch& factor) const {
         const batch zero(0.0F);
+#if defined(__AVX512F__)
+        // Outside y is qmin·2^e or qmax·2^e, inside no clamping is needed.
+        if constexpr (has_avx512<Arch> && (Mode == rounding::half_up || Mode == rounding::half_even) &&
+                      Known::one_interval) {
+            const __mmask16 from_low = _mm512_cmp_ps_mask(inside_low, x, _CMP_LE_OQ);  // NaN is on no side
+            const __mmask16 inside = _mm512_mask_cmp_ps_mask(from_low, x, inside_high, _CMP_LE_OQ);
+            const __mmask16 below = _mm512_cmp_ps_mask(x, inside_low, _CMP_LT_OQ);
+            dx = batch(_mm512_maskz_mov_ps(inside, dy));
+            const __m512 outside = _mm512_mask_mov_ps(_mm512_maskz_mov_ps(from_low, at.snap.high), below, at.snap.low);
+            factor = batch(_mm512_mask_sub_ps(outside, inside, at.snap.round(x, shared.one), x));
+            return;
+        }
+#endif
         auto is_inside = (inside_low <= x) & (x <= inside_high);
-        auto passes = (pass_low <= x) & (x <= pass_high);
+        auto passes = is_inside;
+        if constexpr (!Known::one_interval) passes = (pass_low <= x) & (x <= pass_high);
         if constexpr (Mode == rounding::stochastic) {
             const grid& g = step.g;
             const batch code =
@@ -289,97 +323,74 @@ struct threshold_lanes {
             if (step.pass_by_code) passes = is_inside;
         }
         dx = xsimd::select(passes, dy, zero);
-        if (term == threshold_term::error) factor = xsimd::select(x == x, y - xsimd::select(is_inside, x, zero), zero);
+        if constexpr (Known::term == threshold_term::error)
+            factor = xsimd::select(x == x, at(x, shared, random) - xsimd::select(is_inside, x, zero), zero);
         else factor = xsimd::select(x >= top, batch(1.0F), zero);
     }
-};
-
-#if defined(__AVX512F__)
-/// The same for threshold_term::error where both intervals are one: outside of it y is qmin·2^e or qmax·2^e, inside no
-/// clamping is needed.
-template <class Arch, rounding Mode>
-struct error_lanes {
-    using batch = simd::f32<Arch>;
-    const grid_rounder<Arch, Mode>& grid;
-    __m512 low;
-    __m512 high;
-
-    PO2Q_INLINE error_lanes(const grid_rounder<Arch, Mode>& g, const batch& inside_low, const batch& inside_high)
-        : grid(g), low(inside_low), high(inside_high) {}
-    PO2Q_INLINE void operator()(const batch& v, const batch& dy, batch& dx, batch& factor) const {
-        const __m512 x = v;
-        const auto& snap = grid.at.snap;
-        const __mmask16 from_low = _mm512_cmp_ps_mask(low, x, _CMP_LE_OQ);  // NaN is on no side
-        const __mmask16 inside = _mm512_mask_cmp_ps_mask(from_low, x, high, _CMP_LE_OQ);
-        const __mmask16 below = _mm512_cmp_ps_mask(x, low, _CMP_LT_OQ);
-        dx = batch(_mm512_maskz_mov_ps(inside, dy));
-        const __m512 outside = _mm512_mask_mov_ps(_mm512_maskz_mov_ps(from_low, snap.high), below, snap.low);
-        factor = batch(_mm512_mask_sub_ps(outside, inside, snap.round(x, grid.shared.one), x));
+    /// dx, and what the sum takes, of the first `count` elements at x, dy and dx.
+    template <class Known, storage_type Storage, class Store>
+    PO2Q_INLINE void operator()(Known known, const Storage* x, const Storage* dy, Storage* dx, std::size_t count,
+                                const simd::u32<Arch>& random, const Store& store, batch& up, batch& factor) const {
+        const bool whole = count == batch::size;
+        const batch v = whole ? simd::load<Arch>(x) : simd::load_first<Arch>(x, count);
+        up = whole ? simd::loaded<Arch>(simd::load<Arch>(dy)) : simd::load_first<Arch>(dy, count);
+        batch down;
+        (*this)(known, v, up, random, down, factor);
+        if (whole) store(dx, down);
+        else simd::store_first<Arch>(dx, down, count);
     }
 };
-#endif
 
-/// dx, and the terms' products with dy added to 16 sums: element i of the block to sum i % 16, in order. `stream`: dx
-/// past the caches, where it is floats aligned to 16 bytes, in memory of its own and long enough.
+/// dx, and the terms' products with dy added to 16 sums: element i of each run to sum i % 16, in order. Runs of n
+/// elements, run_stride apart; g.first_index is that of element 0. `stream`: dx past the caches, where it is floats
+/// aligned to 16 bytes, in memory of its own and long enough.
 template <class Arch, rounding Mode, storage_type Storage>
-void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std::size_t n, int exponent,
-                           const threshold_step& given, double (&lane_sums)[simd::sum_lanes], bool stream = false) {
+void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std::size_t runs, std::size_t run_stride,
+                           std::size_t n, int exponent, const threshold_step& given,
+                           simd::compensated_lanes<simd::sum_lanes>& lane_sums, bool stream = false) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
     constexpr int parts = simd::sum_lanes / static_cast<int>(lanes);
     const threshold_step step = given;
-    const grid_rounder<Arch, Mode> apply(exponent, step.g);
     const auto random_at = random_of<Arch, Mode>(step.g);
     const threshold_lanes<Arch, Mode> of(step, batch(exp2_float(exponent)), batch(exp2_float(-exponent)));
-    simd::product_sums<Arch> sums;
-    sums.load(lane_sums);
-    std::size_t i = 0;
-    const auto vector = [&](auto k, std::size_t count, const auto& terms, auto store) PO2Q_INLINE_LAMBDA {
-        const std::size_t at = i + k * lanes;
-        const bool whole = count == lanes;
-        const batch v = whole ? simd::load<Arch>(x + at) : simd::load_first<Arch>(x + at, count);
-        const batch up = whole ? simd::loaded<Arch>(simd::load<Arch>(dy + at)) : simd::load_first<Arch>(dy + at, count);
-        batch down;
-        batch factor;
-        terms(v, up, random_at(at), down, factor);
-        if (whole) store(dx + at, down);
-        else simd::store_first<Arch>(dx + at, down, count);
-        sums.template add<k>(up, factor);
-    };
-    // The term is known to each loop.
-    const auto loop = [&](const auto& terms, auto store) PO2Q_INLINE_LAMBDA {
-        for (; i + simd::sum_lanes <= n; i += simd::sum_lanes)
-            simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA { vector(k, lanes, terms, store); });
-    };
-    const auto terms_of = [&](auto term) PO2Q_INLINE_LAMBDA {
-        return [&, term](const batch& v, const batch& up, const simd::u32<Arch>& random, batch& down, batch& factor)
-                   PO2Q_INLINE_LAMBDA { of(v, up, apply(v, random), random, term, down, factor); };
-    };
-    const auto steps = [&](auto store) PO2Q_INLINE_LAMBDA {
-        if (step.term == threshold_term::beyond)
-            return loop(terms_of(std::integral_constant<threshold_term, threshold_term::beyond>{}), store);
-#if defined(__AVX512F__)
-        if constexpr (has_avx512<Arch> && (Mode == rounding::half_up || Mode == rounding::half_even))
-            if (step.pass.low == step.inside.low && step.pass.high == step.inside.high) {
-                const error_lanes<Arch, Mode> errors(apply, of.inside_low, of.inside_high);
-                return loop([&](const batch& v, const batch& up, const simd::u32<Arch>&, batch& down, batch& factor)
-                                PO2Q_INLINE_LAMBDA { errors(v, up, down, factor); },
-                            store);
-            }
-#endif
-        loop(terms_of(std::integral_constant<threshold_term, threshold_term::error>{}), store);
+    simd::compensated_sums<Arch> sums(lane_sums);
+    const auto vector = [&](auto known, auto k, std::size_t at, std::size_t count, const auto& store, auto& to)
+                            PO2Q_INLINE_LAMBDA {
+                                batch up;
+                                batch factor;
+                                of(known, x + at, dy + at, dx + at, count, random_at(at), store, up, factor);
+                                to.template add<k>(up, factor);
+                            };
+    // The whole sixteens from `at` to `end`. Its own copies of what changes are what keeps these in registers.
+    const auto whole = [&](auto known, std::size_t at, std::size_t end, const auto& store) PO2Q_INLINE_LAMBDA {
+        simd::compensated_sums<Arch> own = sums;
+        for (; at + simd::sum_lanes <= end; at += simd::sum_lanes)
+            simd::unroll<parts>([&](auto k)
+                                    PO2Q_INLINE_LAMBDA { vector(known, k, at + k * lanes, lanes, store, own); });
+        sums = own;
     };
     const auto cached = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::store_exact<Arch>(p, y); };
-    if constexpr (std::is_same_v<Storage, float>) {
-        if (stream && n >= least_stream && reinterpret_cast<std::uintptr_t>(dx) % 16 == 0) {
-            steps([](float* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_parts<Arch>(p, y); });
-            simd::stream_fence<Arch>();
+    with_known<Mode>(step, [&](auto known) PO2Q_INLINE_LAMBDA {
+        for (std::size_t run = 0; run < runs; ++run) {
+            const std::size_t at = run * run_stride;
+            const std::size_t last = at + n - n % simd::sum_lanes;
+            bool streamed = false;
+            if constexpr (std::is_same_v<Storage, float>)
+                if (stream && n >= least_stream && reinterpret_cast<std::uintptr_t>(dx + at) % 16 == 0) {
+                    whole(known, at, last,
+                          [](float* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::stream_parts<Arch>(p, y); });
+                    simd::stream_fence<Arch>();
+                    streamed = true;
+                }
+            if (!streamed) whole(known, at, last, cached);
+            const std::size_t rest = n % simd::sum_lanes;
+            simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
+                if (k * lanes < rest)
+                    vector(known, k, last + k * lanes, rest - k * lanes < lanes ? rest - k * lanes : lanes, cached,
+                           sums);
+            });
         }
-    }
-    steps(cached);  // what is left
-    simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
-        const std::size_t at = i + k * lanes;
-        if (at < n) vector(k, n - at < lanes ? n - at : lanes, terms_of(step.term), cached);
     });
     sums.store(lane_sums);
 }
@@ -388,55 +399,43 @@ void pass_gradient_and_sum(const Storage* x, const Storage* dy, Storage* dx, std
 inline constexpr std::size_t channels_at_once = 1024;
 
 /// Channel innermost: rows of `channels` <= channels_at_once elements, row_stride apart; channel c has exponents[c] and
-/// adds to sums[c], row by row. g.first_index is that of element 0.
+/// sums[c], overwritten, row by row. g.first_index is that of element 0.
 template <class Arch, rounding Mode, storage_type Storage>
 void pass_gradient_and_sum_channels(const Storage* x, const Storage* dy, Storage* dx, std::size_t rows,
                                     std::size_t row_stride, std::size_t channels, const int* exponents,
                                     const threshold_step& given, double* sums) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
-    constexpr int parts = simd::sum_lanes / static_cast<int>(lanes);
+    constexpr std::size_t rows_at_once = 16;  // for which the constants of a vector's channels are worked out
     const threshold_step step = given;
-    const batch qmin(step.g.qmin);
-    const batch qmax(step.g.qmax);
     const auto random_at = random_of<Arch, Mode>(step.g);
-    alignas(64) float scales[channels_at_once + simd::sum_lanes] = {};
-    alignas(64) float inverses[channels_at_once + simd::sum_lanes] = {};
+    alignas(64) float scales[channels_at_once + lanes] = {};
+    alignas(64) float inverses[channels_at_once + lanes] = {};
     for (std::size_t c = 0; c < channels; ++c) {
         scales[c] = exp2_float(exponents[c]);
         inverses[c] = exp2_float(-exponents[c]);
     }
-    for (std::size_t row = 0; row < rows; ++row) {
-        for (std::size_t c = 0; c < channels; c += simd::sum_lanes) {
-            alignas(64) double own[simd::sum_lanes] = {};
-            const std::size_t width = channels - c < simd::sum_lanes ? channels - c : simd::sum_lanes;
-            for (std::size_t k = 0; k < width; ++k) own[k] = sums[c + k];
-            simd::product_sums<Arch> lane;
-            lane.load(own);
-            simd::unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
-                if (k * lanes >= width) return;
-                const std::size_t first = c + k * lanes;
-                const std::size_t count = width - k * lanes < lanes ? width - k * lanes : lanes;
-                const bool whole = count == lanes;
-                const batch scale = batch::load_unaligned(scales + first);
-                const batch inverse_scale = batch::load_unaligned(inverses + first);
-                const std::size_t at = row * row_stride + first;
-                const batch v = whole ? simd::load<Arch>(x + at) : simd::load_first<Arch>(x + at, count);
-                const batch up =
-                    whole ? simd::loaded<Arch>(simd::load<Arch>(dy + at)) : simd::load_first<Arch>(dy + at, count);
-                const simd::u32<Arch> random = random_at(at);
-                const batch y = on_grid<Arch, Mode>(v, scale, inverse_scale, qmin, qmax, random);
-                batch down;
-                batch factor;
-                threshold_lanes<Arch, Mode>(step, scale, inverse_scale)(v, up, y, random, step.term, down, factor);
-                if (whole) simd::store_exact<Arch>(dx + at, down);
-                else simd::store_first<Arch>(dx + at, down, count);
-                lane.template add<k>(up, factor);
-            });
-            lane.store(own);
-            for (std::size_t k = 0; k < width; ++k) sums[c + k] = own[k];
-        }
-    }
+    simd::compensated_lanes<channels_at_once + lanes> all{};
+    const auto store = [](Storage* p, const batch& y) PO2Q_INLINE_LAMBDA { simd::store_exact<Arch>(p, y); };
+    with_known<Mode>(step, [&](auto known) PO2Q_INLINE_LAMBDA {
+        for (std::size_t first = 0; first < rows; first += rows_at_once)
+            for (std::size_t c = 0; c < channels; c += lanes) {
+                const std::size_t count = channels - c < lanes ? channels - c : lanes;
+                const threshold_lanes<Arch, Mode> of(step, batch::load_aligned(scales + c),
+                                                     batch::load_aligned(inverses + c));
+                simd::compensated_sum<batch> own{batch::load_aligned(all.sum + c), batch::load_aligned(all.rest + c)};
+                for (std::size_t row = first; row < rows && row < first + rows_at_once; ++row) {
+                    const std::size_t at = row * row_stride + c;
+                    batch up;
+                    batch factor;
+                    of(known, x + at, dy + at, dx + at, count, random_at(at), store, up, factor);
+                    own.add(simd::keep(up * factor));
+                }
+                own.sum.store_aligned(all.sum + c);
+                own.rest.store_aligned(all.rest + c);
+            }
+    });
+    for (std::size_t c = 0; c < channels; ++c) sums[c] = all.total(c);
 }
 
 }  // namespace po2quant::kernels

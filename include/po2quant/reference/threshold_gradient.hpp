@@ -2,6 +2,7 @@
 /// Gradient sums of thresholds, element by element: the specification of training/threshold_gradient.hpp, of its order
 /// of additions too.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -22,9 +23,25 @@ inline float threshold_factor(float x, const quantizer& q, threshold_term term, 
     return inside ? y - x : y;
 }
 
+/// A sum of floats and what its additions lost; the total of both is a double, that of an infinite sum infinite.
+struct sum_and_rest {
+    float sum = 0;
+    float rest = 0;
+
+    void add(float term) {
+        const float next = sum + term;
+        rest += term - (next - sum);
+        sum = next;
+    }
+    double total() const {
+        return std::isinf(sum) ? double{sum} : static_cast<double>(sum) + static_cast<double>(rest);
+    }
+};
+
 /// 16 sums, element i of a block in sum i % 16, joined by halves: 0 + 8, 1 + 9, …; 0 + 4, …; 0 + 2, 1 + 3; 0 + 1.
-inline double join(const std::vector<double>& lane) {
-    std::vector<double> sum = lane;
+inline double join(const std::vector<sum_and_rest>& lane) {
+    std::vector<double> sum;
+    for (const sum_and_rest& s : lane) sum.push_back(s.total());
     for (std::size_t half = sum.size() / 2; half > 0; half /= 2)
         for (std::size_t k = 0; k < half; ++k) sum[k] += sum[k + half];
     return sum[0];
@@ -35,7 +52,10 @@ inline double in_codes(double sum, threshold_term term, int exponent) {
     return term == threshold_term::error ? sum * exp2_double(-exponent) : sum;
 }
 
-inline double product(float dy, float factor) { return static_cast<double>(dy) * static_cast<double>(factor); }
+/// Rounded to float once: the product of doubles is exact.
+inline float product(float dy, float factor) {
+    return static_cast<float>(static_cast<double>(dy) * static_cast<double>(factor));
+}
 
 /// Blocks of task_elements, in 256 groups of neighbours at most; a group's blocks, then the groups, one by one.
 inline double threshold_sum(std::span<const float> x, std::span<const float> dy, const quantizer& q,
@@ -47,9 +67,9 @@ inline double threshold_sum(std::span<const float> x, std::span<const float> dy,
     for (std::size_t first = 0; first < blocks; first += per_group) {
         double group = 0;
         for (std::size_t b = first; b < std::min(blocks, first + per_group); ++b) {
-            std::vector<double> lane(16);
+            std::vector<sum_and_rest> lane(16);
             for (std::size_t i = b * block; i < std::min(x.size(), (b + 1) * block); ++i)
-                lane[(i - b * block) % 16] += product(dy[i], threshold_factor(x[i], q, term, i));
+                lane[(i - b * block) % 16].add(product(dy[i], threshold_factor(x[i], q, term, i)));
             group += join(lane);
         }
         all += group;
@@ -68,9 +88,9 @@ inline std::vector<double> threshold_sums(std::span<const float> x, std::span<co
     };
     if (inner > 1) {
         for (std::size_t c = 0; c < channels; ++c) {
-            std::vector<double> lane(16);
+            std::vector<sum_and_rest> lane(16);
             for (std::size_t first = c * inner; first < x.size(); first += channels * inner)
-                for (std::size_t k = 0; k < inner; ++k) lane[k % 16] += term_of(first + k);
+                for (std::size_t k = 0; k < inner; ++k) lane[k % 16].add(term_of(first + k));
             sums[c] = in_codes(join(lane), term, exponents[c]);
         }
         return sums;
@@ -83,10 +103,10 @@ inline std::vector<double> threshold_sums(std::span<const float> x, std::span<co
         const std::size_t most = std::min<std::size_t>(64, std::max<std::size_t>(1, 4096 / width));
         const std::size_t per_group = std::max(least, (rows + most - 1) / most);
         for (std::size_t first = 0; first < rows; first += per_group) {
-            double group = 0;
+            sum_and_rest group;
             for (std::size_t row = first; row < std::min(rows, first + per_group); ++row)
-                group += term_of(row * channels + c);
-            sums[c] += group;
+                group.add(term_of(row * channels + c));
+            sums[c] += group.total();
         }
         sums[c] = in_codes(sums[c], term, exponents[c]);
     }

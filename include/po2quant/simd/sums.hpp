@@ -1,9 +1,11 @@
 #pragma once
-/// Sums of products of floats that have the same bits on every instruction set: 16 sums in double, whatever the width
-/// of a register, to which element i of a block adds in lane i % 16, and one tree over the lanes.
+/// Sums of products of floats that have the same bits on every instruction set: 16 sums, whatever the width of a
+/// register, to which element i of a block adds in lane i % 16, and one tree over the lanes, in double.
 ///
-/// The product of two floats is exact in double, so each addition rounds once, with or without fma.
+///   product_sums       products and sums in double: products are exact
+///   compensated_sums   products and sums in float, what additions lose kept beside: a third of the instructions
 #include <po2quant/simd/floating.hpp>
+#include <po2quant/simd/unroll.hpp>
 
 namespace po2quant::simd {
 
@@ -17,7 +19,77 @@ PO2Q_INLINE double tree_sum(const double (&lane)[sum_lanes]) {
     return (part[0] + part[2]) + (part[1] + part[3]);
 }
 
-/// The 16 lanes. add<Part>(a, b): lanes from Part · f32<Arch>::size on take a[k] · b[k].
+/// A sum of floats and what its additions lost, which the end adds: no addition waits for the compensation of the one
+/// before, as with Kahan's (Ogita, Rump, Oishi, "Accurate sum and dot product", 2005, with the short form of the error,
+/// exact where the term is not larger than the sum so far).
+///
+/// With terms that are products rounded to float, the total is at most 2^−23 · Σ |terms| from the exact sum, and what
+/// is of second order. Errors cancel: 2^−24 · √(Σ terms²) is usual.
+template <class Float>
+struct compensated_sum {
+    Float sum;
+    Float rest;
+
+    /// A product must come rounded: fused into the additions it would give other bits.
+    PO2Q_INLINE void add(const Float& term) {
+        const Float next = sum + term;
+        rest = rest + (term - (next - sum));
+        sum = next;
+    }
+};
+
+/// An infinite sum has no rest.
+PO2Q_INLINE double total_of(const compensated_sum<float>& s) {
+    const double sum = static_cast<double>(s.sum);
+    return s.sum - s.sum == 0.0F ? sum + static_cast<double>(s.rest) : sum;
+}
+
+/// N of them in memory. Value-initialized ones, {}, are zero.
+template <std::size_t N>
+struct compensated_lanes {
+    alignas(64) float sum[N];
+    alignas(64) float rest[N];
+
+    PO2Q_INLINE double total(std::size_t k) const { return total_of({sum[k], rest[k]}); }
+};
+
+/// The totals of 16 lanes, by the tree.
+PO2Q_INLINE double tree_sum(const compensated_lanes<sum_lanes>& lanes) {
+    double all[sum_lanes];
+    for (std::size_t k = 0; k < sum_lanes; ++k) all[k] = lanes.total(k);
+    return tree_sum(all);
+}
+
+/// The same in registers, of the lanes from `first` on. add<Part>(a, b): those from Part · f32<Arch>::size on take
+/// a[k] · b[k], rounded to float.
+template <class Arch>
+struct compensated_sums {
+    using batch = f32<Arch>;
+    static constexpr std::size_t parts = sum_lanes / batch::size;
+    compensated_sum<batch> part[parts];
+
+    template <std::size_t N>
+    PO2Q_INLINE explicit compensated_sums(const compensated_lanes<N>& from, std::size_t first = 0) {
+        unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
+            part[k] = {batch::load_unaligned(from.sum + first + k * batch::size),
+                       batch::load_unaligned(from.rest + first + k * batch::size)};
+        });
+    }
+    template <std::size_t N>
+    PO2Q_INLINE void store(compensated_lanes<N>& to, std::size_t first = 0) const {
+        unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
+            part[k].sum.store_unaligned(to.sum + first + k * batch::size);
+            part[k].rest.store_unaligned(to.rest + first + k * batch::size);
+        });
+    }
+    template <int Part>
+    PO2Q_INLINE void add(const batch& a, const batch& b) {
+        part[Part].add(keep(a * b));
+    }
+};
+
+/// 16 sums in double. add<Part>(a, b): lanes from Part · f32<Arch>::size on take a[k] · b[k], which are exact in
+/// double, so each addition rounds once, with or without fma.
 template <class Arch>
 struct product_sums {
     double lane[sum_lanes] = {};

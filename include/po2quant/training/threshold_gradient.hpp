@@ -8,8 +8,11 @@
 ///   PACT   beyond   d loss / d α      = S, α = qmax·2^e                                  (Choi et al.,
 ///   arXiv:1805.06085)
 ///
-/// A sum has the same bits on every instruction set and for any number of threads: products are exact in double, and
-/// are added in an order that depends on the shape alone. NaN in x has factor 0, NaN in grad_output gives NaN.
+/// A sum has the same bits on every instruction set and for any number of threads: products are rounded to float, what
+/// float additions lose is kept and added at the end, sums of blocks are doubles, and the order depends on the shape
+/// alone. Hence |S − exact sum| <= 2^−23 · Σ |terms| (and parts of second order; simd/sums.hpp), usually near
+/// 2^−24 · √(Σ terms²). NaN in x has factor 0, NaN in grad_output gives NaN; where a sum, or a product (in units of x),
+/// goes beyond float's range, it is ±∞.
 #include <po2quant/training/fake_quantize_backward.hpp>
 
 namespace po2quant {
@@ -31,7 +34,7 @@ double sum_by_blocks(std::size_t elements, const Executor& run, Part&& part) {
         double sum = 0;
         for (std::int64_t b = group * per_group; b < std::min(blocks, (group + 1) * per_group); ++b) {
             const auto [begin, end] = task_range(b, elements);
-            double lanes[simd::sum_lanes] = {};
+            simd::compensated_lanes<simd::sum_lanes> lanes{};
             part(begin, end, lanes);
             sum += simd::tree_sum(lanes);
         }
@@ -79,7 +82,7 @@ double fake_quantize_backward_threshold(const Input& input, const Upstream& grad
     const double sum = detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
         return detail::sum_by_blocks(x.size(), run, [&](std::size_t begin, std::size_t end, auto& lanes) {
             const kernels::grid g = kernels::grid_of(q, begin);
-            kernels::pass_gradient_and_sum<Arch, Mode>(x.data() + begin, dy.data() + begin, dx.data() + begin,
+            kernels::pass_gradient_and_sum<Arch, Mode>(x.data() + begin, dy.data() + begin, dx.data() + begin, 1, 0,
                                                        end - begin, q.exponent, detail::step_of(q, g, options, term),
                                                        lanes, stream);
         });
@@ -120,13 +123,11 @@ void fake_quantize_backward_threshold(const Input& input, const Upstream& grad_o
             run.parallel_for(static_cast<std::int64_t>((channels + per_task - 1) / per_task), [&](std::int64_t task) {
                 const std::size_t first = static_cast<std::size_t>(task) * per_task;
                 for (std::size_t c = first; c < std::min(channels, first + per_task); ++c) {
-                    double lanes[simd::sum_lanes] = {};
-                    for (std::size_t o = 0; o < outer; ++o) {
-                        const std::size_t i = (o * channels + c) * inner;
-                        const kernels::grid g = kernels::grid_of(q, i);
-                        kernels::pass_gradient_and_sum<Arch, Mode>(x + i, dy + i, dx + i, inner, q.exponents[c],
-                                                                   detail::step_of(q, g, options, term), lanes);
-                    }
+                    simd::compensated_lanes<simd::sum_lanes> lanes{};
+                    const std::size_t i = c * inner;
+                    kernels::pass_gradient_and_sum<Arch, Mode>(
+                        x + i, dy + i, dx + i, outer, channels * inner, inner, q.exponents[c],
+                        detail::step_of(q, kernels::grid_of(q, i), options, term), lanes);
                     sums[c] = detail::in_codes(simd::tree_sum(lanes), term, q.exponents[c]);
                 }
             });
