@@ -76,7 +76,9 @@ void check_block(bench& b, const quantizer& q, std::uint64_t first_index) {
         const bool passes = fake_quantize_gradient(x, 1.0F, q, ste::clip_code, first_index + i) != 0;
         const bool same_codes = b.codes16[i] == code && b.beside[i] == code &&
                                 (!bytes || static_cast<std::uint8_t>(b.codes8[i]) == static_cast<std::uint8_t>(code));
-        const float term = x != x ? 0.0F : (passes ? y - x : y);
+        const float term = x != x   ? 0.0F
+                           : passes ? static_cast<float>(code) - x * exp2_float(-q.exponent)
+                                    : static_cast<float>(code);
         if (!test::same_bits(b.y[i], y) || !test::same_bits(b.alone[i], y) || b.terms[i] != term || !same_codes ||
             !test::identical(b.dx[i], dx) || (b.mask[i / 8] >> (i % 8) & 1) != static_cast<int>(passes)) {
             b.wrong = test::name_of(q) + ", index " + std::to_string(first_index + i) + ": " + test::shown(x) +

@@ -248,7 +248,7 @@ void pass_gradient_masked(const std::uint8_t* mask, std::size_t bit, const Stora
 /// What a threshold's pass does to every element.
 struct threshold_step {
     const grid& g;
-    threshold_term term;    ///< error: in units of x, y − x or y; the layer above knows 2^e
+    threshold_term term;
     float_interval pass;    ///< of dx, in units of codes
     float_interval inside;  ///< of the term, in units of codes
     bool pass_by_code;      ///< stochastic: dx by the codes
@@ -274,8 +274,8 @@ template <class Arch, rounding Mode>
 struct threshold_lanes {
     using batch = simd::f32<Arch>;
     const threshold_step& step;
-    lane_grid<Arch, Mode> at;
-    typename lane_grid<Arch, Mode>::shared shared;
+    batch qmin;
+    batch qmax;
     batch inverse_scale;
     batch pass_low;
     batch pass_high;
@@ -285,30 +285,29 @@ struct threshold_lanes {
 
     PO2Q_INLINE threshold_lanes(const threshold_step& s, const batch& scale, const batch& inverse)
         : step(s),
-          at(scale, s.g),
-          shared(s.g),
+          qmin(s.g.qmin),
+          qmax(s.g.qmax),
           inverse_scale(inverse),
           pass_low(batch(s.pass.low) * scale),
           pass_high(batch(s.pass.high) * scale),
           inside_low(batch(s.inside.low) * scale),
           inside_high(batch(s.inside.high) * scale),
-          top(batch(s.g.qmax) * scale) {}
+          top(qmax * scale) {}
 
     /// dx, and the factor of dy in the sum.
     template <class Known>
     PO2Q_INLINE void operator()(Known, const batch& x, const batch& dy, const simd::u32<Arch>& random, batch& dx,
                                 batch& factor) const {
         const batch zero(0.0F);
-#if defined(__AVX512F__)
-        // Outside y is qmin·2^e or qmax·2^e, inside no clamping is needed.
+#if defined(__AVX512DQ__)
         if constexpr (has_avx512<Arch> && (Mode == rounding::half_up || Mode == rounding::half_even) &&
                       Known::one_interval) {
-            const __mmask16 from_low = _mm512_cmp_ps_mask(inside_low, x, _CMP_LE_OQ);  // NaN is on no side
+            const __mmask16 ordered = _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
+            const __mmask16 from_low = _mm512_cmp_ps_mask(inside_low, x, _CMP_LE_OQ);
             const __mmask16 inside = _mm512_mask_cmp_ps_mask(from_low, x, inside_high, _CMP_LE_OQ);
-            const __mmask16 below = _mm512_cmp_ps_mask(x, inside_low, _CMP_LT_OQ);
             dx = batch(_mm512_maskz_mov_ps(inside, dy));
-            const __m512 outside = _mm512_mask_mov_ps(_mm512_maskz_mov_ps(from_low, at.snap.high), below, at.snap.low);
-            factor = batch(_mm512_mask_sub_ps(outside, inside, at.snap.round(x, shared.one), x));
+            const __m512 code = simd::nearest_float_codes<Mode>(x, inverse_scale, qmin, qmax, ordered);
+            factor = batch(_mm512_mask3_fnmadd_ps(x, inverse_scale, code, inside));
             return;
         }
 #endif
@@ -316,16 +315,18 @@ struct threshold_lanes {
         auto passes = is_inside;
         if constexpr (!Known::one_interval) passes = (pass_low <= x) & (x <= pass_high);
         if constexpr (Mode == rounding::stochastic) {
-            const grid& g = step.g;
-            const batch code =
-                simd::code_of<Arch, Mode>(x, inverse_scale, batch(g.qmin - 1.0F), batch(g.qmax + 1.0F), random);
-            is_inside = (batch(g.qmin) <= code) & (code <= batch(g.qmax));
+            const batch one(1.0F);
+            const batch code = simd::code_of<Arch, Mode>(x, inverse_scale, qmin - one, qmax + one, random);
+            is_inside = (qmin <= code) & (code <= qmax);
             if (step.pass_by_code) passes = is_inside;
         }
         dx = xsimd::select(passes, dy, zero);
-        if constexpr (Known::term == threshold_term::error)
-            factor = xsimd::select(x == x, at(x, shared, random) - xsimd::select(is_inside, x, zero), zero);
-        else factor = xsimd::select(x >= top, batch(1.0F), zero);
+        if constexpr (Known::term == threshold_term::error) {
+            const batch code = simd::code_of<Arch, Mode>(x, inverse_scale, qmin, qmax, random);
+            factor = xsimd::select(x == x, code - xsimd::select(is_inside, x * inverse_scale, zero), zero);
+        } else {
+            factor = xsimd::select(x >= top, batch(1.0F), zero);
+        }
     }
     /// dx, and what the sum takes, of the first `count` elements at x, dy and dx.
     template <class Known, storage_type Storage, class Store>

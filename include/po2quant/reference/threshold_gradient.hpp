@@ -13,14 +13,14 @@
 
 namespace po2quant::reference {
 
-/// What dy of element `index` is multiplied with, as threshold_term says; `error` still in units of x, y − x or y.
+/// What dy of element `index` is multiplied with, as threshold_term says.
 inline float threshold_factor(float x, const quantizer& q, threshold_term term, std::uint64_t index) {
     if (x != x) return 0.0F;
     if (term == threshold_term::beyond)
         return x >= static_cast<float>(q.format.qmax()) * exp2_float(q.exponent) ? 1.0F : 0.0F;
     const bool inside = fake_quantize_gradient(x, 1.0F, q, ste::clip_code, index) != 0;
-    const float y = po2quant::fake_quantize(x, q, index);
-    return inside ? y - x : y;
+    const auto code = static_cast<float>(quantize(x, q, index));
+    return inside ? code - x * exp2_float(-q.exponent) : code;
 }
 
 /// A sum of floats and what its additions lost; the total of both is a double, that of an infinite sum infinite.
@@ -47,11 +47,6 @@ inline double join(const std::vector<sum_and_rest>& lane) {
     return sum[0];
 }
 
-/// From units of x to those of codes, which is exact.
-inline double in_codes(double sum, threshold_term term, int exponent) {
-    return term == threshold_term::error ? sum * exp2_double(-exponent) : sum;
-}
-
 /// Rounded to float once: the product of doubles is exact.
 inline float product(float dy, float factor) {
     return static_cast<float>(static_cast<double>(dy) * static_cast<double>(factor));
@@ -74,7 +69,7 @@ inline double threshold_sum(std::span<const float> x, std::span<const float> dy,
         }
         all += group;
     }
-    return in_codes(all, term, q.exponent);
+    return all;
 }
 
 /// Per channel of data [outer][channels][inner]. inner > 1: 16 sums over all runs of a channel, each run from sum 0 on.
@@ -91,7 +86,7 @@ inline std::vector<double> threshold_sums(std::span<const float> x, std::span<co
             std::vector<sum_and_rest> lane(16);
             for (std::size_t first = c * inner; first < x.size(); first += channels * inner)
                 for (std::size_t k = 0; k < inner; ++k) lane[k % 16].add(term_of(first + k));
-            sums[c] = in_codes(join(lane), term, exponents[c]);
+            sums[c] = join(lane);
         }
         return sums;
     }
@@ -108,7 +103,6 @@ inline std::vector<double> threshold_sums(std::span<const float> x, std::span<co
                 group.add(term_of(row * channels + c));
             sums[c] += group.total();
         }
-        sums[c] = in_codes(sums[c], term, exponents[c]);
     }
     return sums;
 }

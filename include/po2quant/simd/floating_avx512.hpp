@@ -92,6 +92,25 @@ PO2Q_INLINE bool any_nan(__m512 a, __m512 b, __m512 c, __m512 d) {
 }
 #endif
 
+#if defined(__AVX512DQ__)
+/// Codes as floats by half_up or half_even, 0 where `ordered`, whether x is a number, has no bit. VRANGEPS holds them
+/// in the format: on Zen 4 minima and maxima take the ports that sums need.
+template <rounding Mode>
+PO2Q_INLINE __m512 nearest_float_codes(__m512 x, __m512 inverse_scale, __m512 qmin, __m512 qmax, __mmask16 ordered) {
+    constexpr int lesser = 0b0100;
+    constexpr int greater = 0b0101;
+    constexpr int down = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+    const __m512 v = [&]() PO2Q_INLINE_LAMBDA {
+        if constexpr (Mode == rounding::half_up)
+            return _mm512_fmadd_round_ps(x, inverse_scale, _mm512_set1_ps(0.5F), down);
+        else return _mm512_mul_ps(x, inverse_scale);
+    }();
+    const __m512 held = _mm512_range_ps(_mm512_range_ps(v, qmin, greater), qmax, lesser);
+    constexpr int round = Mode == rounding::half_up ? _MM_FROUND_TO_NEG_INF : _MM_FROUND_TO_NEAREST_INT;
+    return _mm512_maskz_roundscale_round_ps(ordered, held, round, _MM_FROUND_NO_EXC);
+}
+#endif
+
 /// Codes by half_up or half_even: the conversion to integers rounds. half_up is floor(v + 1/2), whose sum, rounded
 /// down, has the same floor: no integer lies between the two. NaN converts to −2^31, which is 0 in the bits that a code
 /// keeps.

@@ -11,7 +11,7 @@
 /// A sum has the same bits on every instruction set and for any number of threads: products are rounded to float, what
 /// float additions lose is kept and added at the end, sums of blocks are doubles, and the order depends on the shape
 /// alone. Hence |S − exact sum| <= 2^−23 · Σ |terms| (and parts of second order; simd/sums.hpp), usually near
-/// 2^−24 · √(Σ terms²). NaN in x has factor 0, NaN in grad_output gives NaN; where a sum, or a product (in units of x),
+/// 2^−24 · √(Σ terms²). NaN in x has factor 0, NaN in grad_output gives NaN; where a product or a sum
 /// goes beyond float's range, it is ±∞.
 #include <po2quant/training/fake_quantize_backward.hpp>
 
@@ -45,11 +45,6 @@ double sum_by_blocks(std::size_t elements, const Executor& run, Part&& part) {
     return all;
 }
 
-/// A sum in units of x, from the kernels, as S.
-constexpr double in_codes(double sum, threshold_term term, int exponent) {
-    return term == threshold_term::error ? sum * exp2_double(-exponent) : sum;
-}
-
 template <class Quantizer>
 kernels::threshold_step step_of(const Quantizer& q, const kernels::grid& g, gradient_options options,
                                 threshold_term term) {
@@ -79,7 +74,7 @@ double fake_quantize_backward_threshold(const Input& input, const Upstream& grad
     detail::check_backward(x, dy, dx, q, options);
     detail::check_term("fake_quantize_backward_threshold", term);
     const bool stream = detail::streams_gradient(dx, x.data(), dy.data());
-    const double sum = detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
+    return detail::with_rounding(q.mode, [&]<rounding Mode>(std::integral_constant<rounding, Mode>) {
         return detail::sum_by_blocks(x.size(), run, [&](std::size_t begin, std::size_t end, auto& lanes) {
             const kernels::grid g = kernels::grid_of(q, begin);
             kernels::pass_gradient_and_sum<Arch, Mode>(x.data() + begin, dy.data() + begin, dx.data() + begin, 1, 0,
@@ -87,7 +82,6 @@ double fake_quantize_backward_threshold(const Input& input, const Upstream& grad
                                                        lanes, stream);
         });
     });
-    return detail::in_codes(sum, term, q.exponent);
 }
 
 /// The same with one exponent per channel: sums[c] = S of channel c; `sums` has one element per channel.
@@ -128,7 +122,7 @@ void fake_quantize_backward_threshold(const Input& input, const Upstream& grad_o
                     kernels::pass_gradient_and_sum<Arch, Mode>(
                         x + i, dy + i, dx + i, outer, channels * inner, inner, q.exponents[c],
                         detail::step_of(q, kernels::grid_of(q, i), options, term), lanes);
-                    sums[c] = detail::in_codes(simd::tree_sum(lanes), term, q.exponents[c]);
+                    sums[c] = simd::tree_sum(lanes);
                 }
             });
             return;
@@ -154,7 +148,7 @@ void fake_quantize_backward_threshold(const Input& input, const Upstream& grad_o
             for (std::size_t c = 0; c < width; ++c) {
                 double sum = 0;
                 for (std::size_t group = 0; group < groups; ++group) sum += parts[group * width + c];
-                sums[first + c] = detail::in_codes(sum, term, q.exponents[first + c]);
+                sums[first + c] = sum;
             }
         }
     });
