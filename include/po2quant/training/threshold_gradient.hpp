@@ -11,8 +11,8 @@
 /// A sum has the same bits on every instruction set and for any number of threads: products are rounded to float, what
 /// float additions lose is kept and added at the end, sums of blocks are doubles, and the order depends on the shape
 /// alone. Hence |S − exact sum| <= 2^−23 · Σ |terms| (and parts of second order; simd/sums.hpp), usually near
-/// 2^−24 · √(Σ terms²). NaN in x has factor 0, NaN in grad_output gives NaN; where a product or a sum
-/// goes beyond float's range, it is ±∞.
+/// 2^−24 · √(Σ terms²). NaN in x has factor 0, NaN in grad_output gives NaN; a product or a sum beyond float's range is
+/// ±∞.
 #include <po2quant/training/fake_quantize_backward.hpp>
 
 namespace po2quant {
