@@ -263,6 +263,18 @@ PO2Q_INLINE void prefetch_ahead(const T* p) {
 PO2Q_INLINE svbool_t first_lanes(std::uint64_t count) { return svwhilelt_b32_u64(0, count); }
 #endif
 
+#if defined(__SSE2__)
+PO2Q_INLINE __m128 load_first_of_4(const float* p, std::size_t count) {
+    if (count < 2) return count == 0 ? _mm_setzero_ps() : _mm_load_ss(p);
+    const __m128 two = _mm_loadl_pi(_mm_setzero_ps(), reinterpret_cast<const __m64*>(p));
+    return count == 2 ? two : _mm_movelh_ps(two, _mm_load_ss(p + 2));
+}
+PO2Q_INLINE void store_first_of_4(float* p, __m128 v, std::size_t count) {
+    if (count >= 2) _mm_storel_pi(reinterpret_cast<__m64*>(p), v);
+    if (count % 2 != 0) _mm_store_ss(p + count - 1, count == 1 ? v : _mm_movehl_ps(v, v));
+}
+#endif
+
 /// The first `count` < lanes floats at p, nothing behind them read; the other lanes are 0.
 template <class Arch>
 PO2Q_INLINE f32<Arch> load_first(const float* p, std::size_t count) {
@@ -272,6 +284,16 @@ PO2Q_INLINE f32<Arch> load_first(const float* p, std::size_t count) {
 #endif
 #if __ARM_FEATURE_SVE_BITS == 256
     if constexpr (is_at_least<arch::sve256, Arch>) return f32<Arch>(svld1_f32(first_lanes(count), p));
+#endif
+#if defined(__AVX2__)
+    if constexpr (is_at_least<arch::avx2, Arch> && f32<Arch>::size == 8) {
+        const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        return f32<Arch>(_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane)));
+    }
+#endif
+#if defined(__SSE2__)
+    if constexpr (std::is_base_of_v<arch::sse2, Arch> && f32<Arch>::size == 4)
+        return f32<Arch>(load_first_of_4(p, count));
 #endif
     alignas(64) float lanes[f32<Arch>::size] = {};
     for (std::size_t i = 0; i < count; ++i) lanes[i] = p[i];
@@ -289,6 +311,18 @@ PO2Q_INLINE void store_first(float* p, const f32<Arch>& v, std::size_t count) {
 #endif
 #if __ARM_FEATURE_SVE_BITS == 256
     if constexpr (is_at_least<arch::sve256, Arch>) return svst1_f32(first_lanes(count), p, v);
+#endif
+#if defined(__AVX2__)
+    if constexpr (is_at_least<arch::avx2, Arch> && f32<Arch>::size == 8) {  // AMD's masked stores are slow
+        const __m256 all = v;
+        const bool half = count >= 4;
+        if (half) _mm_storeu_ps(p, _mm256_castps256_ps128(all));
+        return half ? store_first_of_4(p + 4, _mm256_extractf128_ps(all, 1), count - 4)
+                    : store_first_of_4(p, _mm256_castps256_ps128(all), count);
+    }
+#endif
+#if defined(__SSE2__)
+    if constexpr (std::is_base_of_v<arch::sse2, Arch> && f32<Arch>::size == 4) return store_first_of_4(p, v, count);
 #endif
     alignas(64) float lanes[f32<Arch>::size];
     v.store_aligned(lanes);
