@@ -16,6 +16,10 @@ Codes -128..127, scales 2^e, zero point 0, rounded half to even. What a row time
     per tensor, backward   the backward op alone, without autograd
     channels outermost     fake_quantize_per_channel_affine, axis 0 of [64, n / 64]; forward and backward, as all below
     channels innermost     the same, axis 1 of [n / 64, 64]
+    learned step           _fake_quantize_learnable_per_tensor_affine, the scale's gradient (LSQ's) beside that of x.
+                           Ours: fake_quantize, fake_quantize_backward_threshold
+    learned, outermost     the same with 64 scales, _fake_quantize_learnable_per_channel_affine, axis 0
+    learned, innermost     the same, axis 1
     range before           fused_moving_avg_obs_fake_quant, which quantizes with an average that holds this step's
                            range. Ours: ema_range.observe, then as `per tensor`
     range beside           the same op. Ours: fake_quantize takes the range in its pass, for the next step's exponent
@@ -35,7 +39,8 @@ work set OMP_WAIT_POLICY=passive.
 Every round runs both, in a new order, each once untimed and then timed; timed again, for a while, where the kernel took
 a core away meanwhile. Figures are medians of the rounds; rounds in which copying a tensor took more than 1.15 of its
 median count for neither. Results are compared before anything is timed; exits with 1 if something differs, but for
-gradients of `composed` where the code is qmin or qmax: torch.clamp lets none pass there.
+gradients of `composed` where the code is qmin or qmax: torch.clamp lets none pass there. Gradients of scales, which
+PyTorch adds up in float32, are compared to within 2^-12 of the root of the sum of their terms' squares.
 """
 import argparse
 import ctypes
@@ -70,6 +75,8 @@ def load(path):
             ("forward", None, (pointer, ctypes.c_int)),
             ("forward_channels", None, (pointer, pointer, ctypes.c_int, ctypes.c_int64)),
             ("backward", None, (pointer,)),
+            ("learned", ctypes.c_double, (pointer, ctypes.c_int)),
+            ("learned_channels", None, (pointer, pointer, ctypes.c_int, ctypes.c_int64, pointer)),
             ("new_range", pointer, (ctypes.c_float,)),
             ("delete_range", None, (pointer,)),
             ("range_min", ctypes.c_float, (pointer,)),
@@ -177,6 +184,52 @@ def per_channel(axis):
     return engines
 
 
+class Learned:
+    """Scales that are learned: None for one, else one per channel along an axis."""
+
+    def __init__(self, ours, t, axis):
+        self.ours, self.t, self.axis = ours, t, axis
+        self.exponents = [EXPONENT - c % 3 for c in range(1 if axis is None else CHANNELS)]
+        self.given = (ctypes.c_int * len(self.exponents))(*self.exponents)
+        self.sums = (ctypes.c_double * len(self.exponents))()
+        self.scale = torch.tensor([2.0**e for e in self.exponents], requires_grad=True)
+        self.zero = torch.zeros(len(self.exponents))
+        self.shape = {None: (-1,), 0: (CHANNELS, -1), 1: (-1, CHANNELS)}[axis]
+
+    def own(self):
+        if self.axis is None:
+            self.sums[0] = self.ours.learned(self.t.address, EXPONENT)
+        else:
+            inner = 1 if self.axis == 1 else self.t.x.numel() // CHANNELS
+            self.ours.learned_channels(self.t.address, self.given, CHANNELS, inner, self.sums)
+
+    def op(self, x):
+        self.scale.grad = None
+        if self.axis is None:
+            return torch._fake_quantize_learnable_per_tensor_affine(x, self.scale, self.zero, QMIN, QMAX, 1.0)
+        return torch._fake_quantize_learnable_per_channel_affine(x, self.scale, self.zero, self.axis, QMIN, QMAX, 1.0)
+
+    def compare(self):
+        shape = [1] * len(self.shape)
+        shape[self.axis or 0] = -1
+        x, g = (v.view(self.shape).double() for v in (self.t.x, self.t.g))
+        v = x / self.scale.detach().view(shape)
+        code = torch.round(v)
+        terms = g * torch.where((code >= QMIN) & (code <= QMAX), code - v, code.clamp(QMIN, QMAX))
+        others = [d for d in range(terms.dim()) if d != self.axis]
+        size = terms.square().sum(others).sqrt().view(-1)
+        apart = (torch.tensor(list(self.sums)) - self.scale.grad).abs()
+        return int((apart > 2.0**-12 * size).sum())
+
+
+def learned(axis):
+    def engines(ours, t):
+        state = Learned(ours, t, axis)
+        return state.own, trained(state.op, t.x.view(state.shape), t.g.view(state.shape)), state
+
+    return engines
+
+
 class Average:
     """A moving average of ranges in both engines, after a step with extremes of ±(127 / 16 - 1): that of `t` brings it
     to ±127 / 16, which gives both the scale 1 / 16."""
@@ -234,6 +287,9 @@ ROWS = {
     "per tensor, backward": backward,
     "channels outermost": per_channel(0),
     "channels innermost": per_channel(1),
+    "learned step": learned(None),
+    "learned, outermost": learned(0),
+    "learned, innermost": learned(1),
     "range before": observed("observe_and_forward"),
     "range beside": observed("forward_observing"),
     "composed": composed,

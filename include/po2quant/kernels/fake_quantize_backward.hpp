@@ -407,7 +407,8 @@ void pass_gradient_and_sum_channels(const Storage* x, const Storage* dy, Storage
                                     const threshold_step& given, double* sums) {
     using batch = simd::f32<Arch>;
     constexpr std::size_t lanes = batch::size;
-    constexpr std::size_t rows_at_once = 16;  // for which the constants of a vector's channels are worked out
+    constexpr std::size_t rows_at_once = 8;  // for which the constants of a vector's channels are worked out
+    const std::size_t ahead = rows_at_once * row_stride * sizeof(Storage);
     const threshold_step step = given;
     const auto random_at = random_of<Arch, Mode>(step.g);
     alignas(64) float scales[channels_at_once + lanes] = {};
@@ -422,6 +423,7 @@ void pass_gradient_and_sum_channels(const Storage* x, const Storage* dy, Storage
         for (std::size_t first = 0; first < rows; first += rows_at_once)
             for (std::size_t c = 0; c < channels; c += lanes) {
                 const std::size_t count = channels - c < lanes ? channels - c : lanes;
+                const bool first_of_line = c * sizeof(Storage) % 64 == 0;
                 const threshold_lanes<Arch, Mode> of(step, batch::load_aligned(scales + c),
                                                      batch::load_aligned(inverses + c));
                 simd::compensated_sum<batch> own{batch::load_aligned(all.sum + c), batch::load_aligned(all.rest + c)};
@@ -429,6 +431,10 @@ void pass_gradient_and_sum_channels(const Storage* x, const Storage* dy, Storage
                     const std::size_t at = row * row_stride + c;
                     batch up;
                     batch factor;
+                    if (first_of_line) {  // CPUs that fetch ahead by themselves do not see these strides coming
+                        simd::prefetch_ahead<lanes>(x + at, ahead);
+                        simd::prefetch_ahead<lanes>(dy + at, ahead);
+                    }
                     of(known, x + at, dy + at, dx + at, count, random_at(at), store, up, factor);
                     own.add(simd::keep(up * factor));
                 }

@@ -245,13 +245,12 @@ PO2Q_INLINE bool loads_meet_stores(const In* in, const Out* out) {
     return ahead != 0 && ahead < 2048;
 }
 
-/// Asks for the lines of Count elements some distance ahead, for every other one of several. Passes that do more than
-/// load run too few loads ahead of themselves for memory's latency, and what a CPU fetches by itself is not enough.
-/// Into L2 and not each line: each line into L1 was slower on Zen 4 than asking for none. What lies behind an array is
-/// asked for too; nothing comes of it.
+/// Asks for the lines of Count elements some distance in bytes ahead, for every other one of several. Passes that do
+/// more than load run too few loads ahead of themselves for memory's latency, and what a CPU fetches by itself is not
+/// enough. Into L2 and not each line: each line into L1 was slower on Zen 4 than asking for none. What lies behind an
+/// array is asked for too; nothing comes of it.
 template <int Count, class T>
-PO2Q_INLINE void prefetch_ahead(const T* p) {
-    constexpr std::size_t distance = 4096;
+PO2Q_INLINE void prefetch_ahead(const T* p, std::size_t distance = 4096) {
     const std::uintptr_t ahead = reinterpret_cast<std::uintptr_t>(p) + distance;
     for (std::size_t line = 0; line < Count * sizeof(T); line += 128)
         __builtin_prefetch(reinterpret_cast<const void*>(ahead + line), 0, 2);
