@@ -254,12 +254,13 @@ struct threshold_step {
     bool pass_by_code;      ///< stochastic: dx by the codes
 };
 
-/// f(Step{}): what the loops of a pass know of its step. OneInterval: that of dx is that of the term.
+/// What the loops of a pass know of its step. OneInterval: that of dx is that of the term.
 template <threshold_term Term, bool OneInterval>
 struct known_step {
     static constexpr threshold_term term = Term;
     static constexpr bool one_interval = OneInterval;
 };
+/// f(known_step{}) with what is so.
 template <rounding Mode, class F>
 PO2Q_INLINE void with_known(const threshold_step& s, F&& f) {
     if (s.term == threshold_term::beyond) return f(known_step<threshold_term::beyond, false>{});

@@ -60,26 +60,23 @@ PO2Q_INLINE double tree_sum(const compensated_lanes<sum_lanes>& lanes) {
     return tree_sum(all);
 }
 
-/// The same in registers, of the lanes from `first` on. add<Part>(a, b): those from Part · f32<Arch>::size on take
-/// a[k] · b[k], rounded to float.
+/// 16 of them in registers. add<Part>(a, b): lanes from Part · f32<Arch>::size on take a[k] · b[k], rounded to float.
 template <class Arch>
 struct compensated_sums {
     using batch = f32<Arch>;
     static constexpr std::size_t parts = sum_lanes / batch::size;
     compensated_sum<batch> part[parts];
 
-    template <std::size_t N>
-    PO2Q_INLINE explicit compensated_sums(const compensated_lanes<N>& from, std::size_t first = 0) {
+    PO2Q_INLINE explicit compensated_sums(const compensated_lanes<sum_lanes>& from) {
         unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
-            part[k] = {batch::load_unaligned(from.sum + first + k * batch::size),
-                       batch::load_unaligned(from.rest + first + k * batch::size)};
+            part[k] = {batch::load_aligned(from.sum + k * batch::size),
+                       batch::load_aligned(from.rest + k * batch::size)};
         });
     }
-    template <std::size_t N>
-    PO2Q_INLINE void store(compensated_lanes<N>& to, std::size_t first = 0) const {
+    PO2Q_INLINE void store(compensated_lanes<sum_lanes>& to) const {
         unroll<parts>([&](auto k) PO2Q_INLINE_LAMBDA {
-            part[k].sum.store_unaligned(to.sum + first + k * batch::size);
-            part[k].rest.store_unaligned(to.rest + first + k * batch::size);
+            part[k].sum.store_aligned(to.sum + k * batch::size);
+            part[k].rest.store_aligned(to.rest + k * batch::size);
         });
     }
     template <int Part>
@@ -103,12 +100,6 @@ struct product_sums {
         b.store_aligned(y);
         for (int k = 0; k < lanes; ++k) lane[Part * lanes + k] += static_cast<double>(x[k]) * static_cast<double>(y[k]);
     }
-    PO2Q_INLINE void load(const double* p) {
-        for (int k = 0; k < sum_lanes; ++k) lane[k] = p[k];
-    }
-    PO2Q_INLINE void store(double* p) const {
-        for (int k = 0; k < sum_lanes; ++k) p[k] = lane[k];
-    }
     PO2Q_INLINE double sum() const { return tree_sum(lane); }
 };
 
@@ -124,9 +115,6 @@ requires(std::is_base_of_v<arch::sse2, Arch> && !is_at_least<arch::avx2, Arch>) 
         lane[2 * Part] = _mm_add_pd(lane[2 * Part], _mm_mul_pd(_mm_cvtps_pd(x), _mm_cvtps_pd(y)));
         lane[2 * Part + 1] = _mm_add_pd(
             lane[2 * Part + 1], _mm_mul_pd(_mm_cvtps_pd(_mm_movehl_ps(x, x)), _mm_cvtps_pd(_mm_movehl_ps(y, y))));
-    }
-    PO2Q_INLINE void load(const double* p) {
-        for (int k = 0; k < 8; ++k) lane[k] = _mm_loadu_pd(p + 2 * k);
     }
     PO2Q_INLINE void store(double* p) const {
         for (int k = 0; k < 8; ++k) _mm_storeu_pd(p + 2 * k, lane[k]);
@@ -150,9 +138,6 @@ requires(f32<Arch>::size == 4) struct product_sums<Arch> {
         const float32x4_t y = b;
         lane[2 * Part] = vfmaq_f64(lane[2 * Part], vcvt_f64_f32(vget_low_f32(x)), vcvt_f64_f32(vget_low_f32(y)));
         lane[2 * Part + 1] = vfmaq_f64(lane[2 * Part + 1], vcvt_high_f64_f32(x), vcvt_high_f64_f32(y));
-    }
-    PO2Q_INLINE void load(const double* p) {
-        for (int k = 0; k < 8; ++k) lane[k] = vld1q_f64(p + 2 * k);
     }
     PO2Q_INLINE void store(double* p) const {
         for (int k = 0; k < 8; ++k) vst1q_f64(p + 2 * k, lane[k]);
@@ -180,13 +165,6 @@ struct product_sums<Arch> {
         odd[Part] =
             svmla_f64_x(all, odd[Part], svcvt_f64_f32_x(all, svtrn2_f32(a, a)), svcvt_f64_f32_x(all, svtrn2_f32(b, b)));
     }
-    PO2Q_INLINE void load(const double* p) {
-        for (int k = 0; k < 2; ++k) {
-            const svfloat64x2_t lanes = svld2_f64(svptrue_b64(), p + 8 * k);
-            even[k] = svget2_f64(lanes, 0);
-            odd[k] = svget2_f64(lanes, 1);
-        }
-    }
     PO2Q_INLINE void store(double* p) const {
         for (int k = 0; k < 2; ++k) svst2_f64(svptrue_b64(), p + 8 * k, svcreate2_f64(even[k], odd[k]));
     }
@@ -213,9 +191,6 @@ requires(is_at_least<arch::avx2, Arch> && !is_at_least<arch::avx512bw, Arch>) st
             lane[2 * Part + 1],
             _mm256_mul_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)), _mm256_cvtps_pd(_mm256_extractf128_ps(y, 1))));
     }
-    PO2Q_INLINE void load(const double* p) {
-        for (int k = 0; k < 4; ++k) lane[k] = _mm256_loadu_pd(p + 4 * k);
-    }
     PO2Q_INLINE void store(double* p) const {
         for (int k = 0; k < 4; ++k) _mm256_storeu_pd(p + 4 * k, lane[k]);
     }
@@ -241,10 +216,6 @@ struct product_sums<Arch> {
         const auto wide = [](__m256d half) PO2Q_INLINE_LAMBDA { return _mm512_cvtps_pd(_mm256_castpd_ps(half)); };
         low = _mm512_fmadd_pd(wide(_mm512_castpd512_pd256(x)), wide(_mm512_castpd512_pd256(y)), low);
         high = _mm512_fmadd_pd(wide(_mm512_extractf64x4_pd(x, 1)), wide(_mm512_extractf64x4_pd(y, 1)), high);
-    }
-    PO2Q_INLINE void load(const double* p) {
-        low = _mm512_loadu_pd(p);
-        high = _mm512_loadu_pd(p + 8);
     }
     PO2Q_INLINE void store(double* p) const {
         _mm512_storeu_pd(p, low);
