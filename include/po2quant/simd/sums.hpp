@@ -3,7 +3,7 @@
 /// register, to which element i of a block adds in lane i % 16, and one tree over the lanes, in double.
 ///
 ///   product_sums       products and sums in double: products are exact
-///   compensated_sums   products and sums in float, what additions lose kept beside: a third of the instructions
+///   compensated_sums   products and sums in float, what additions lose kept beside: about half of the instructions
 #include <po2quant/simd/floating.hpp>
 #include <po2quant/simd/unroll.hpp>
 
